@@ -1,0 +1,42 @@
+# Every target works on a machine that has Python 3.11+ and a package index; nothing else is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test lint format lock bench clean
+
+help:  ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP)  ## create .venv with the locked packages
+
+$(STAMP): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $(STAMP)
+
+demo: install  ## start simulator, Dagster, delta service and device page on loopback
+	$(BIN)/python -m demo
+
+test: install  ## run all tests that this machine can run
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## apply ruff's fixes and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install  ## resolve pyproject.toml into requirements.lock
+	$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
+		--python-version 3.11 --output-file requirements.lock pyproject.toml
+
+bench: install  ## run the benchmarks (one: make bench S=realign)
+	$(BIN)/python -m benchmarks $(S)
+
+clean:  ## remove the environment and the demo's stores
+	rm -rf $(VENV) .delta
