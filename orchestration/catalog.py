@@ -209,9 +209,9 @@ def _check(objects: Mapping[str, CatalogObject], fail: Any) -> None:
                     raise fail((*here, "through"), f"{path.through} must stand before {name}: no cycles, parents first")
                 if objects[path.through].dimension:
                     raise fail((*here, "through"), f"{path.through} is a dimension and reaches no territory")
-            field = path.territory_field or path.field
-            if field is not None and obj.fields.get(field) != FieldType.STRING:
-                raise fail(here, f"{field} must be among the fields, as a string")
+            key = path.territory_field or path.field
+            if key is not None and obj.fields.get(key) != FieldType.STRING:
+                raise fail(here, f"{key} must be among the fields, as a string")
         if not obj.dimension and not obj.visibility:
             raise fail(where, "no path to a territory: devices would never see it; give it a path or `dimension: true`")
         if obj.dimension and obj.visibility:
