@@ -1,0 +1,234 @@
+"""The warehouse's tables, described once: DDL, column metadata in the Dagster UI, and docs all come from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestration.catalog import AUDIT_FIELDS, Catalog, CatalogObject, FieldType
+
+# A decimal keeps the source's digits, which a numeric column would not; it is JSON number text.
+SQL_TYPES = {
+    FieldType.STRING: "VARCHAR",
+    FieldType.BOOLEAN: "BOOLEAN",
+    FieldType.INT: "BIGINT",
+    FieldType.DECIMAL: "VARCHAR",
+    FieldType.DATE: "DATE",
+    FieldType.DATE_TIME: "TIMESTAMP",
+}
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier; catalog names are validated, yet some (``order``) are keywords."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One warehouse table. Times are UTC without zone, to whole seconds unless said."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+
+    @property
+    def ddl(self) -> str:
+        columns = ", ".join(f"{quoted(column.name)} {column.type}" for column in self.columns)
+        return f"CREATE TABLE IF NOT EXISTS {self.name} ({columns})"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+def _table(name: str, description: str, /, **columns: str) -> Table:
+    parts = (text.split(": ", 1) for text in columns.values())
+    return Table(name, description, tuple(Column(c, t, d) for c, (t, d) in zip(columns, parts, strict=True)))
+
+
+STATE = _table(
+    "state",
+    "Facts about the warehouse itself, each committed with the data it describes.",
+    name="VARCHAR: what is stated (epoch, cursor_key, watermark, ...)",
+    value="VARCHAR: its value as text",
+)
+MODIFICATION_RECORDS = _table(
+    "modification_records",
+    "The CRM's Modification Tracking events as read, each once.",
+    event_id="VARCHAR: row id of the event",
+    object_name="VARCHAR: tracked record type, in the web service's spelling",
+    object_id="VARCHAR: row id of the tracked record",
+    child_name="VARCHAR: child or associated record type, if the event is about one",
+    child_id="VARCHAR: its row id",
+    event_name="VARCHAR: what happened (WriteRecordUpdated, DeleteRecord, ...)",
+    modification_number="BIGINT: the tracked record's modification counter",
+    modified_date="TIMESTAMP: the event's stamp",
+    read_at="TIMESTAMP: when this row was read",
+)
+DELETED_ITEMS = _table(
+    "deleted_items",
+    "The CRM's Deleted Items list as read: proof that a missing row is deleted.",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: the deleted row",
+    deleted_at="TIMESTAMP: the CRM's stamp",
+)
+READ_WINDOWS = _table(
+    "read_windows",
+    "Which part of the event log each sync covered.",
+    lower_bound="TIMESTAMP: events from here on, inclusive",
+    upper_bound="TIMESTAMP: up to here, exclusive; the next watermark",
+    events_read="BIGINT: events the CRM gave",
+    events_new="BIGINT: of them, not read before",
+    read_at="TIMESTAMP: when",
+)
+READ_REQUESTS = _table(
+    "read_requests",
+    "What remains to be read from the CRM: written with the events that ask for it, removed with the rows that answer.",
+    object="VARCHAR: catalog object",
+    kind="VARCHAR: id (one row), field (rows by a field's value), since (by ModifiedDate), all",
+    field="VARCHAR: for kind field: the field",
+    value="VARCHAR: the id, the field's value, or the lower bound of ModifiedDate",
+    reason="VARCHAR: why",
+    requested_at="TIMESTAMP: when, to the microsecond",
+    position="BIGINT: for kind all: rows read and stored so far",
+)
+TOUCHED = _table(
+    "touched",
+    "Rows whose snapshot changed since the last publication.",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+)
+RAW_PAYLOADS = _table(
+    "raw_payloads",
+    "Rows as the CRM gave them, kept for the retention time.",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    read_at="TIMESTAMP: when",
+    payload="VARCHAR: JSON of field to wire text",
+)
+QUARANTINE = _table(
+    "quarantine",
+    "Rows that could not be understood; the last good version stays served.",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row, if it had an id",
+    field="VARCHAR: the field at fault",
+    reason="VARCHAR: what is wrong, without the value",
+    seen_at="TIMESTAMP: when",
+)
+ROW_VERSION = _table(
+    "row_version",
+    "Validity intervals of each served row's content.",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    from_seq="BIGINT: first publication with this version",
+    to_seq="BIGINT: first publication without it; 2^53-1 while it holds",
+    version="UBIGINT: first 64 bits of SHA-256 of the body",
+    digest="UBIGINT: first 64 bits of SHA-256 of object|row_id|version",
+)
+ROW_BODY = _table(
+    "row_body",
+    "The JSON text of row versions, exactly as served; by itself, so that closing an interval moves no text.",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    from_seq="BIGINT: the version's first publication",
+    body="VARCHAR: JSON object",
+)
+VISIBILITY = _table(
+    "visibility",
+    "Validity intervals of rows in territories.",
+    territory="VARCHAR: territory row id",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    from_seq="BIGINT: first publication in which the territory sees the row",
+    to_seq="BIGINT: first publication in which it does not; 2^53-1 while it does",
+)
+TERRITORY_DELTA = _table(
+    "territory_delta",
+    "What each publication changed in each territory.",
+    seq="BIGINT: publication",
+    territory="VARCHAR: territory row id",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    operation="VARCHAR: insert, update or delete",
+)
+TERRITORY_HEAD = _table(
+    "territory_head",
+    "Validity intervals of the size and digest of each object in each territory.",
+    territory="VARCHAR: territory row id",
+    object="VARCHAR: catalog object",
+    from_seq="BIGINT: publication that made it so",
+    to_seq="BIGINT: publication that made it otherwise; 2^53-1 while it holds",
+    rows="BIGINT: visible rows",
+    digest="UBIGINT: sum modulo 2^64 of their digests",
+)
+PUBLICATION = _table(
+    "publication",
+    "The publications: one row for each atomic step.",
+    seq="BIGINT: strictly increasing by one",
+    as_of="TIMESTAMP: everything that changed in the CRM up to this time is in",
+    published_at="TIMESTAMP: when",
+    territories="BIGINT: territories touched",
+    inserted="BIGINT: rows entering a territory, counted per territory",
+    updated="BIGINT: rows with new content, counted per territory",
+    deleted="BIGINT: rows leaving a territory, counted per territory",
+)
+HELD_PUBLICATION = _table(
+    "held_publication",
+    "Publications stopped by the mass-delete guard, and what was decided.",
+    held_at="TIMESTAMP: when the guard stopped it",
+    territory="VARCHAR: territory beyond its share, or * for the whole",
+    deletes="BIGINT: rows that would leave",
+    rows="BIGINT: rows there now",
+    released_at="TIMESTAMP: when somebody released it",
+    released_because="VARCHAR: the reason given",
+    published_seq="BIGINT: the publication that used the release",
+)
+
+FIXED_TABLES = (
+    STATE, MODIFICATION_RECORDS, DELETED_ITEMS, READ_WINDOWS, READ_REQUESTS, TOUCHED, RAW_PAYLOADS, QUARANTINE,
+    ROW_VERSION, ROW_BODY, VISIBILITY, TERRITORY_DELTA, TERRITORY_HEAD, PUBLICATION, HELD_PUBLICATION,
+)  # fmt: skip
+
+
+def snapshot_table(obj: CatalogObject) -> Table:
+    """The newest state of each row of an object. Our own columns begin with an underscore."""
+    columns = [Column("row_id", "VARCHAR", "the CRM's Id")]
+    columns += [Column(name, SQL_TYPES[kind], f"CRM field, {kind.value}") for name, kind in obj.fields.items()]
+    columns += [Column(name, SQL_TYPES[FieldType(kind)], "audit stamp") for name, kind in AUDIT_FIELDS.items()]
+    columns += [
+        Column("_state", "VARCHAR", "live, deleted (confirmed by the CRM) or lost (no longer in sight)"),
+        Column("_merged_into", "VARCHAR", "the surviving row, after a merge"),
+        Column("_content", "UBIGINT", "hash of all that was read, links too"),
+        Column("_read_at", "TIMESTAMP", "when this state was asked for, to the microsecond"),
+    ]
+    return Table(f"snapshot.{quoted(obj.table)}", f"Newest state of each {obj.service} row.", tuple(columns))
+
+
+def link_table(obj: CatalogObject) -> Table:
+    """Links of an object's rows to parents; links once seen stay, marked, since a restore brings them back unseen."""
+    return Table(
+        f"snapshot.{quoted(obj.link_table)}",
+        f"Links from {obj.service} rows to their parents.",
+        (
+            Column("row_id", "VARCHAR", "the row"),
+            Column("list", "VARCHAR", "the child list the link was read from"),
+            Column("parent_id", "VARCHAR", "the parent's id"),
+            Column("live", "BOOLEAN", "whether the newest read still had it"),
+        ),
+    )
+
+
+def tables(catalog: Catalog) -> Iterator[Table]:
+    """All tables of a warehouse for this catalog."""
+    yield from FIXED_TABLES
+    for obj in catalog:
+        yield snapshot_table(obj)
+        if obj.links:
+            yield link_table(obj)

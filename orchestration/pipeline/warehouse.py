@@ -1,0 +1,157 @@
+"""The warehouse file: opened by one process at a time, for as short as possible, always in a known shape."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import duckdb
+
+from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.schema import STATE, Table, tables
+from orchestration.pipeline.views import compile_views
+
+SQL_FOLDER = Path(__file__).parent.parent / "sql"
+
+
+class WarehouseBusyError(RuntimeError):
+    """Another process has held the warehouse for the whole waiting time."""
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of ``sql/<name>.sql``."""
+    return (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def utc_now() -> datetime:
+    """Now, as the warehouse stores times: UTC without zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def to_stored(moment: datetime) -> datetime:
+    """An aware time as the warehouse stores it."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+@contextmanager
+def open_warehouse(path: Path, catalog: Catalog, wait_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse, made or brought to the catalog's shape if need be.
+
+    Waits at most ``wait_seconds`` for other processes; raises :class:`WarehouseBusyError`. The kernel drops the lock of
+    a killed process, and DuckDB replays its own log, so a crash leaves nothing to clean up.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_suffix(".lock"), wait_seconds):
+        connection = duckdb.connect(str(path), config={"autoinstall_known_extensions": "false"})
+        try:
+            _bring_to_shape(connection, catalog)
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All or nothing."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def read_state(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
+    return None if row is None else str(row[0])
+
+
+def write_state(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
+    connection.execute("DELETE FROM state WHERE name = ?", [name])
+    connection.execute("INSERT INTO state VALUES (?, ?)", [name, value])
+
+
+@contextmanager
+def _locked(path: Path, wait_seconds: float) -> Iterator[None]:
+    deadline = time.monotonic() + wait_seconds
+    with path.open("a+", encoding="utf-8") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise WarehouseBusyError(
+                        f"The warehouse is in use by process {_holder(lock)}, for more than {wait_seconds:g} s. "
+                        "Let that run end (or end it), then run again; WAREHOUSE_LOCK_WAIT_SECONDS sets the wait."
+                    ) from None
+                time.sleep(0.05)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _holder(lock: IO[str]) -> str:
+    lock.seek(0)
+    return lock.read().strip() or "unknown"
+
+
+def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+    """Create what is missing; where the catalog changed, ask for what that makes stale."""
+    connection.execute("SET TimeZone = 'UTC'")
+    shape = hashlib.sha256("\n".join(_shape_parts(catalog)).encode()).hexdigest()
+    connection.execute(STATE.ddl)
+    if read_state(connection, "shape") == shape:
+        return
+    with transaction(connection):
+        connection.execute("CREATE SCHEMA IF NOT EXISTS snapshot")
+        for table in tables(catalog):
+            connection.execute(table.ddl)
+        if read_state(connection, "epoch") is None:
+            write_state(connection, "epoch", secrets.token_hex(4))
+            write_state(connection, "cursor_key", secrets.token_hex(32))
+        for obj in catalog:
+            _follow_catalog(connection, obj, tables(Catalog({obj.name: obj})))
+        for view in compile_views(catalog).values():
+            connection.execute(view)
+        write_state(connection, "shape", shape)
+
+
+def _shape_parts(catalog: Catalog) -> Iterator[str]:
+    yield from (table.ddl for table in tables(catalog))
+    yield from compile_views(catalog).values()
+    yield from (obj.model_dump_json() for obj in catalog)
+
+
+def _follow_catalog(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, wanted: Iterator[Table]) -> None:
+    """An object whose definition changed is derived anew; one with new fields is read anew, after a first load."""
+    definition = obj.model_dump_json()
+    known = read_state(connection, f"object:{obj.name}")
+    if known == definition:
+        return
+    for table in wanted:
+        described = connection.execute(f"SELECT column_name FROM (DESCRIBE {table.name})").fetchall()
+        have = {str(row[0]) for row in described}
+        for column in table.columns:
+            if column.name not in have:
+                connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
+    if read_state(connection, "watermark") is not None:
+        connection.execute("DELETE FROM read_requests WHERE object = ? AND kind = 'all'", [obj.name])
+        connection.execute(
+            "INSERT INTO read_requests VALUES (?, 'all', '', '', 'the catalog changed', ?, 0)", [obj.name, utc_now()]
+        )
+        connection.execute(f"INSERT INTO touched SELECT '{obj.name}', row_id FROM snapshot.\"{obj.table}\"")
+    write_state(connection, f"object:{obj.name}", definition)

@@ -1,0 +1,57 @@
+"""What an operator may set by environment variable. The CRM's own settings are in ``crm.settings``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names the variable."""
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """Durations in seconds, ages in days."""
+
+    delta_home: Path
+    overlap_seconds: int = 600
+    lag_seconds: int = 1
+    reload_after_days: int = 25
+    guard_max_share: float = 0.30
+    guard_min_rows: int = 50
+    lock_wait_seconds: float = 120.0
+
+    @property
+    def warehouse_path(self) -> Path:
+        return self.delta_home / "warehouse.duckdb"
+
+    @property
+    def delta_store_path(self) -> Path:
+        return self.delta_home / "delta.sqlite"
+
+    @classmethod
+    def from_environment(cls) -> PipelineSettings:
+        """Raises :class:`SettingsError`."""
+        return cls(
+            delta_home=Path(os.environ.get("DELTA_HOME") or ".delta").absolute(),
+            overlap_seconds=int(_number("SYNC_OVERLAP_SECONDS", cls.overlap_seconds, 0, 86_400)),
+            lag_seconds=int(_number("SYNC_LAG_SECONDS", cls.lag_seconds, 0, 600)),
+            guard_max_share=_number("DELTA_GUARD_MAX_SHARE", cls.guard_max_share, 0, 1),
+            guard_min_rows=int(_number("DELTA_GUARD_MIN_ROWS", cls.guard_min_rows, 1, 10**9)),
+            lock_wait_seconds=_number("WAREHOUSE_LOCK_WAIT_SECONDS", cls.lock_wait_seconds, 0, 3600),
+        )
+
+
+def _number(variable: str, default: float, low: float, high: float) -> float:
+    text = os.environ.get(variable)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise SettingsError(f"{variable}={text!r} is not a number between {low:g} and {high:g}")
+    return value

@@ -1,0 +1,185 @@
+"""Derivation on random histories: after every publication the tables are what a plain model says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from delta_service.store.changes import OPEN_SEQ
+from orchestration.catalog import load_catalog
+from orchestration.pipeline.derive import Guard, PublicationHeldError, ReadsPendingError, derive, release_held
+from orchestration.pipeline.verify import differences
+from orchestration.pipeline.warehouse import open_warehouse
+
+CATALOG = load_catalog()
+NO_GUARD = Guard(max_share=1.0, min_rows=10**6)
+NOW = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 - the warehouse stores UTC without zone
+
+Row = dict[str, str | None]
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, wait_seconds=1) as connection:
+        yield connection
+
+
+def put(
+    connection: duckdb.DuckDBPyConnection, obj: str, row_id: str, state: str = "live", **fields: str | None
+) -> None:
+    connection.execute(f'DELETE FROM snapshot."{obj}" WHERE row_id = ?', [row_id])
+    names = ", ".join(f'"{name}"' for name in fields)
+    marks = ", ".join("?" for _ in fields)
+    connection.execute(
+        f'INSERT INTO snapshot."{obj}" (row_id, _state{", " + names if names else ""})'
+        f" VALUES (?, ?{', ' + marks if marks else ''})",
+        [row_id, state, *fields.values()],
+    )
+    connection.execute("INSERT INTO touched VALUES (?, ?)", [obj, row_id])
+
+
+def link(connection: duckdb.DuckDBPyConnection, contact: str, accounts: set[str]) -> None:
+    connection.execute("DELETE FROM snapshot.contact_link WHERE row_id = ?", [contact])
+    for account in accounts:
+        connection.execute("INSERT INTO snapshot.contact_link VALUES (?, 'ListOfAccount', ?, true)", [contact, account])
+    connection.execute("INSERT INTO touched VALUES ('contact', ?)", [contact])
+
+
+class Model:
+    """What should be visible, worked out the slow way."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Row] = {}
+        self.contacts: dict[str, Row] = {}
+        self.links: dict[str, set[str]] = {}
+        self.orders: dict[str, Row] = {}
+
+    def view(self) -> dict[tuple[str, str, str], Row]:
+        seen: dict[tuple[str, str, str], Row] = {}
+        for a, account in self.accounts.items():
+            territory = account["TerritoryId"]
+            if territory is None:
+                continue
+            seen[territory, "account", a] = account
+            for c, contact in self.contacts.items():
+                if contact["AccountId"] == a or a in self.links.get(c, ()):
+                    seen[territory, "contact", c] = contact
+            for o, order in self.orders.items():
+                if order["BusinessAccountId"] == a:
+                    seen[territory, "order", o] = order
+        return seen
+
+
+def published_view(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], dict[str, object]]:
+    rows = connection.execute(
+        "SELECT territory, object, row_id, body FROM visibility JOIN row_version AS v USING (object, row_id)"
+        " JOIN row_body AS b ON (b.object, b.row_id, b.from_seq) = (object, row_id, v.from_seq)"
+        " WHERE visibility.to_seq = $open AND v.to_seq = $open",
+        {"open": OPEN_SEQ},
+    ).fetchall()
+    return {(t, o, r): json.loads(body) for t, o, r, body in rows}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_histories_give_the_models_views_and_a_recompute_agrees(
+    warehouse: duckdb.DuckDBPyConnection, seed: int
+) -> None:
+    rng = random.Random(seed)
+    model = Model()
+    territories = ["T1", "T2", "T3", None]
+    before: dict[tuple[str, str, str], Row] = {}
+    for _ in range(12):
+        for _ in range(rng.randint(0, 8)):
+            a = f"A{rng.randint(0, 7)}"
+            c = f"C{rng.randint(0, 9)}"
+            match rng.randint(0, 6):
+                case 0 | 1:
+                    model.accounts[a] = {"AccountName": f"n{rng.randint(0, 1)}", "TerritoryId": rng.choice(territories)}
+                    put(warehouse, "account", a, **model.accounts[a])
+                case 2:
+                    model.accounts.pop(a, None)
+                    put(warehouse, "account", a, state="deleted", TerritoryId="T1")
+                case 3:
+                    model.contacts[c] = {"ContactLastName": f"n{rng.randint(0, 1)}", "AccountId": a}
+                    put(warehouse, "contact", c, **model.contacts[c])
+                case 4:
+                    model.links[c] = {f"A{rng.randint(0, 7)}" for _ in range(rng.randint(0, 2))}
+                    link(warehouse, c, model.links[c])
+                case 5:
+                    model.contacts.pop(c, None)
+                    put(warehouse, "contact", c, state="lost", AccountId=a)
+                case 6:
+                    model.orders[c] = {"BusinessAccountId": a}
+                    put(warehouse, "order", c, BusinessAccountId=a)
+        result = derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+        after = model.view()
+        got = published_view(warehouse)
+        assert set(got) == set(after)
+        for key, row in after.items():
+            obj = CATALOG[key[1]]
+            assert got[key] == {obj.id_member: key[2]} | {m: row.get(f) for f, m in obj.members.items()}
+        assert not any(differences(warehouse).values()), differences(warehouse)
+        counts = (
+            len(after.keys() - before.keys()),
+            sum(1 for key in after.keys() & before.keys() if after[key] != before[key]),
+            len(before.keys() - after.keys()),
+        )
+        assert (0, 0, 0) if result is None else (result.inserted, result.updated, result.deleted) == counts
+        before = dict(after)
+
+
+def test_a_row_that_changes_and_changes_back_before_a_publication_is_nothing(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    put(warehouse, "account", "A", AccountName="one", TerritoryId="T1")
+    assert derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD) is not None
+    put(warehouse, "account", "A", AccountName="two", TerritoryId="T2")
+    put(warehouse, "account", "A", AccountName="one", TerritoryId="T1")
+    assert derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD) is None
+
+
+def test_digests_are_the_published_definition(warehouse: duckdb.DuckDBPyConnection) -> None:
+    put(warehouse, "account", "A", AccountName="Käthe & Söhne", TerritoryId="T1")
+    put(warehouse, "account", "B", TerritoryId="T1")
+    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    total = 0
+    for row_id, body in warehouse.execute("SELECT row_id, body FROM row_body").fetchall():
+        version = hashlib.sha256(body.encode()).hexdigest()[:16]
+        total += int(hashlib.sha256(f"account|{row_id}|{version}".encode()).hexdigest()[:16], 16)
+    assert warehouse.execute("SELECT rows, digest FROM territory_head").fetchall() == [(2, total % 2**64)]
+
+
+def test_pending_reads_stop_a_publication(warehouse: duckdb.DuckDBPyConnection) -> None:
+    put(warehouse, "account", "A", TerritoryId="T1")
+    warehouse.execute("INSERT INTO read_requests VALUES ('account', 'id', '', 'B', 'x', ?, 0)", [NOW])
+    with pytest.raises(ReadsPendingError, match="1 reads"):
+        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    assert warehouse.execute("SELECT count(*) FROM publication").fetchone() == (0,)
+
+
+def test_a_mass_delete_is_held_until_somebody_releases_it(warehouse: duckdb.DuckDBPyConnection) -> None:
+    guard = Guard(max_share=0.3, min_rows=5)
+    for n in range(20):
+        put(warehouse, "account", f"A{n}", TerritoryId="T1")
+    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
+    for n in range(10):
+        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
+    for _ in range(2):
+        with pytest.raises(PublicationHeldError, match="T1: 10 of 20"):
+            derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
+    assert len(published_view(warehouse)) == 20
+    assert {loss.territory for loss in release_held(warehouse, "closing the region", NOW)} == {"*", "T1"}
+    result = derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
+    assert result is not None
+    assert result.deleted == 10
+    for n in range(10, 18):
+        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
+    with pytest.raises(PublicationHeldError):
+        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
