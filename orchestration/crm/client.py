@@ -1,0 +1,282 @@
+"""The CRM as the pipeline sees it: typed pages, rows by id, counts, clock and deleted items.
+
+Thread-safe. Up to ``settings.sessions`` requests run at the same time, one a session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TypeVar
+
+from lxml import etree
+
+from orchestration.catalog import Link
+from orchestration.crm.errors import (
+    ConfigurationError,
+    CrmAnswerError,
+    CrmCannotCount,
+    CrmNoAccess,
+    CrmRefused,
+    CrmTooHeavy,
+)
+from orchestration.crm.pacing import Meter
+from orchestration.crm.paging import walk
+from orchestration.crm.queries import ID, LogShape, Query, Shape, any_of
+from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, Request, RequestFactory
+from orchestration.crm.rows import Answer, Defect, LinkSlice, Page, Row, read_answer, read_link_slice
+from orchestration.crm.services import (
+    DELETED_ITEMS_PAGE_ROWS,
+    Clock,
+    DeletedItem,
+    DeletedItemsPage,
+    clock_request,
+    deleted_items_request,
+    read_clock,
+    read_deleted_items,
+)
+from orchestration.crm.session import CredentialGate, CrmSession, Sleep
+from orchestration.crm.settings import CrmSettings
+from orchestration.crm.transport import Reply
+from orchestration.crm.wsdl import WsdlDirectory
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+MAX_VALUES_A_QUERY = 50
+MIN_VALUES_A_QUERY = 10  # halving stops here
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Rows looked up by id or field. An id in neither list was not returned: not seen, but not proven deleted."""
+
+    rows: list[Row]
+    quarantined: list[Defect]
+
+
+class _RowVanishedError(Exception):
+    """The row was there when its page was read, and is gone now."""
+
+
+class CrmClient:
+    """One client a run. ``sleep`` is for tests. Every method may raise any :class:`CrmError`."""
+
+    def __init__(self, settings: CrmSettings, sleep: Sleep = time.sleep) -> None:
+        self._wsdls = WsdlDirectory(settings.wsdl_dir)
+        self._requests = RequestFactory(self._wsdls)
+        self._meter = Meter(settings.operations_budget)
+        gate = CredentialGate()
+        self._sessions = [CrmSession(settings, gate, self._meter, sleep) for _ in range(settings.sessions)]
+        # Last in, first out: what one session can do is done by one, so fewer pooled sessions are taken at the CRM.
+        self._free: queue.LifoQueue[CrmSession] = queue.LifoQueue()
+        for session in self._sessions:
+            self._free.put(session)
+        self._executor = ThreadPoolExecutor(settings.sessions, thread_name_prefix="crm")
+        self._closing = threading.Lock()
+
+    def __enter__(self) -> CrmClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all sessions. May be called twice."""
+        with self._closing:
+            self._executor.shutdown(cancel_futures=True)
+            while self._sessions:
+                self._sessions.pop().close()
+
+    @property
+    def operations_spent(self) -> int:
+        """As the CRM counts: one a query, and one for each parent row returned for each child list asked for."""
+        return self._meter.operations_spent
+
+    @property
+    def requests_sent(self) -> int:
+        return self._meter.requests_sent
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often each fault code, and each other kind of failure, was met; retried ones too."""
+        return self._meter.faults
+
+    def query_page(
+        self, query: Query, start_row: int, page_size: int = MAX_PAGE_SIZE_ROWS, count: bool = False
+    ) -> Page:
+        """Rows from ``start_row`` (0-based) on, at most ``page_size`` (1 to 100).
+
+        For reading everything use :meth:`read`: adding up page sizes loses rows when others vanish.
+        """
+        answer = self._ask(query, start_row, page_size, count)
+        return self._with_whole_links(query, answer.page, answer)
+
+    def read(self, query: Query) -> Iterator[Page]:
+        """All rows, each once, in pages; no row that is there throughout is lost (see :mod:`paging`).
+
+        The query must sort by ``Id``, the only order that no edit changes.
+        """
+        if query.sort_field != ID:
+            raise ValueError("only an order by Id survives changes between pages")
+        pages = walk(lambda row: self._ask(query, row, MAX_PAGE_SIZE_ROWS), _row_ids, MAX_PAGE_SIZE_ROWS)
+        for answer, fresh in pages:
+            yield self._with_whole_links(query, _only(answer.page, fresh), answer)
+
+    def read_ids(self, obj: Shape, ids: Iterable[str]) -> Found:
+        """The rows with these ids, in parallel, at most 50 ids a query; fewer when that is too heavy for the CRM."""
+        asked = list(dict.fromkeys(ids))
+        found = self._read_values(obj, ID, asked)
+        if strangers := len({row.id for row in found.rows} - set(asked)):
+            raise CrmAnswerError(f"{obj.service}: {strangers} rows came that were not asked for")
+        return found
+
+    def read_where(self, obj: Shape, field: str, values: Iterable[str]) -> Found:
+        """The rows whose ``field`` equals any of ``values``, each once, asked for like :meth:`read_ids`."""
+        return self._read_values(obj, field, list(dict.fromkeys(values)))
+
+    def count(self, query: Query) -> int | None:
+        """How many rows the query has; None where the CRM cannot count them."""
+        return self.query_page(dataclasses.replace(query, fields=()), 0, page_size=1, count=True).record_count
+
+    def server_time(self) -> datetime:
+        """The CRM's own clock, UTC: by its Time service, or where that is not to be had by an answer's Date header."""
+        return self._clock().now
+
+    def deleted_items(self, since: datetime) -> list[DeletedItem]:
+        """The Deleted Items list from ``since`` (aware) on; empty, with a warning, where the role may not read it."""
+        try:
+            offset = self._clock().offset
+
+            def fetch(row: int) -> DeletedItemsPage:
+                request = deleted_items_request(self._wsdls, since, offset, row)
+                return self._call(request, lambda root, _: read_deleted_items(root, offset))
+
+            pages = walk(fetch, lambda page: list(page.items), DELETED_ITEMS_PAGE_ROWS)
+            return [page.items[key] for page, fresh in pages for key in page.items if key in fresh]
+        except CrmNoAccess as error:
+            logger.warning(
+                "the Deleted Items list is not open to this user, deletes are found in other ways: %s", error
+            )
+            return []
+
+    def _clock(self) -> Clock:
+        try:
+            return self._call(clock_request(self._wsdls), read_clock)
+        except (ConfigurationError, CrmRefused, CrmAnswerError) as error:
+            logger.warning("no Time service, the Date header is used instead: %s", error)
+        with self._session() as session:
+            date = session.plain_get().date
+        if date is None:
+            raise CrmAnswerError("the CRM tells its time neither by its Time service nor by a Date header")
+        return Clock(date, timedelta(0))
+
+    def _ask(self, query: Query, start_row: int, page_size: int, count: bool = False) -> Answer:
+        if start_row < 0 or not 1 <= page_size <= MAX_PAGE_SIZE_ROWS:
+            raise ValueError(f"a page has 1 to {MAX_PAGE_SIZE_ROWS} rows and starts at row 0 or later")
+        request = self._requests.query_page(query, start_row, page_size, count)
+        try:
+            answer = self._call(request, lambda root, _: read_answer(root, query, start_row, page_size))
+        except CrmCannotCount:
+            if not count:
+                raise
+            return self._ask(query, start_row, page_size, count=False)
+        self._meter.add(answer.page.received * len({link.list for link in query.links}))
+        return answer
+
+    def _with_whole_links(self, query: Query, page: Page, answer: Answer) -> Page:
+        """The page with the child lists that were cut off read to their ends."""
+        if not answer.unfinished:
+            return page
+        rows: list[Row] = []
+        for row in page.rows:
+            try:
+                for link in answer.unfinished.get(row.id, ()):
+                    parents = sorted({*row.links[link.list], *self._read_links(query, row.id, link)})
+                    row = dataclasses.replace(row, links={**row.links, link.list: tuple(parents)})
+                rows.append(row)
+            except _RowVanishedError:
+                logger.info("%s %s vanished while its %s was read", query.object.name, row.id, link.list)
+        return dataclasses.replace(page, rows=rows)
+
+    def _read_links(self, query: Query, row_id: str, link: Link) -> set[str]:
+        shape = LogShape(query.object.name, query.object.service, {}, (link,))
+        one = Query(shape, any_of(ID, [row_id]), view_mode=query.view_mode)
+
+        def fetch(child_row: int) -> LinkSlice:
+            request = self._requests.query_page(one, 0, 1, child_page=(link, child_row))
+            part = self._call(request, lambda root, _: read_link_slice(root, one, link))
+            if part is None:
+                raise _RowVanishedError
+            self._meter.add(1)
+            return part
+
+        return {parent for _, fresh in walk(fetch, lambda part: part.parents, MAX_PAGE_SIZE_ROWS) for parent in fresh}
+
+    def _read_values(self, obj: Shape, field: str, values: list[str]) -> Found:
+        chunks = [values[i : i + MAX_VALUES_A_QUERY] for i in range(0, len(values), MAX_VALUES_A_QUERY)]
+        futures = [self._executor.submit(self._read_chunk, obj, field, chunk) for chunk in chunks]
+        try:
+            parts = [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+        # A row that changes its field meanwhile may answer two chunks: the later reading counts.
+        rows = {row.id: row for part in parts for row in part.rows}
+        return Found(list(rows.values()), [defect for part in parts for defect in part.quarantined])
+
+    def _read_chunk(self, obj: Shape, field: str, values: Sequence[str]) -> Found:
+        try:
+            pages = list(self.read(Query(obj, any_of(field, values))))
+        except CrmTooHeavy as error:
+            if len(values) <= MIN_VALUES_A_QUERY:
+                raise
+            size = max(MIN_VALUES_A_QUERY, len(values) // 2)
+            logger.info("%s: %d values at once are too many, trying %d: %s", obj.service, len(values), size, error)
+            parts = [self._read_chunk(obj, field, values[i : i + size]) for i in range(0, len(values), size)]
+            return Found([row for part in parts for row in part.rows], [d for part in parts for d in part.quarantined])
+        return Found([row for page in pages for row in page.rows], [d for page in pages for d in page.quarantined])
+
+    def _call(self, request: Request, read: Callable[[etree._Element, Reply], T]) -> T:
+        with self._session() as session:
+            return session.call(request, read)
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[CrmSession]:
+        session = self._free.get()
+        try:
+            yield session
+        finally:
+            self._free.put(session)
+
+
+def _row_ids(answer: Answer) -> list[str]:
+    page = answer.page
+    return [row.id for row in page.rows] + [defect.row_id for defect in page.quarantined if defect.row_id]
+
+
+def _only(page: Page, ids: set[str]) -> Page:
+    """The page with the rows of these ids, each once; rows without an id stay."""
+    left = set(ids)
+
+    def take(row_id: str) -> bool:
+        if row_id not in left:
+            return False
+        left.remove(row_id)
+        return True
+
+    return dataclasses.replace(
+        page,
+        rows=[row for row in page.rows if take(row.id)],
+        quarantined=[d for d in page.quarantined if d.row_id is None or take(d.row_id)],
+    )

@@ -1,0 +1,107 @@
+"""What can be asked: shapes, queries and search specifications."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from orchestration.catalog import AUDIT_FIELDS, CatalogObject, FieldType, Link
+
+ID = "Id"
+
+
+class Shape(Protocol):
+    """What a query reads: a :class:`CatalogObject`, or anything of that form."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def fields(self) -> Mapping[str, FieldType]: ...
+    @property
+    def links(self) -> tuple[Link, ...]: ...
+
+
+@dataclass(frozen=True)
+class LogShape:
+    """A service that is read but is no object of the catalog."""
+
+    name: str
+    service: str
+    fields: Mapping[str, FieldType] = field(hash=False)
+    links: tuple[Link, ...] = ()
+
+
+MODIFICATION_TRACKING = LogShape(
+    name="modification_tracking",
+    service="ModificationTracking",
+    fields={
+        "ObjectName": FieldType.STRING,
+        "ObjectId": FieldType.STRING,
+        "ChildName": FieldType.STRING,
+        "ChildId": FieldType.STRING,
+        "EventName": FieldType.STRING,
+        "ModificationNumber": FieldType.INT,
+        "ModifiedDate": FieldType.DATE_TIME,
+        "CreatedDate": FieldType.DATE_TIME,
+    },
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to one service.
+
+    ``fields`` narrows the answer to the named fields and no links; None asks for all the object has, with the
+    audit stamps of a catalog object. ``Id`` and the sort field are always asked for. ``searchspec`` is the CRM's
+    language, unescaped; see :func:`any_of` and :func:`between`.
+    """
+
+    object: Shape
+    searchspec: str = ""
+    sort_field: str = ID
+    sort_descending: bool = False
+    view_mode: str = "Broadest"
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def types(self) -> dict[str, FieldType]:
+        """Each field asked for, with its type, ``Id`` first. Raises KeyError for a field the object lacks."""
+        known = {ID: FieldType.STRING, **self.object.fields}
+        if isinstance(self.object, CatalogObject):
+            known |= {name: FieldType(type_) for name, type_ in AUDIT_FIELDS.items()}
+        if self.fields is None:
+            return known
+        return {name: known[name] for name in dict.fromkeys((ID, *self.fields, self.sort_field))}
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Each child list asked for, once."""
+        return () if self.fields is not None else tuple(dict.fromkeys(self.object.links))
+
+
+def literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def any_of(field_name: str, values: Iterable[str]) -> str:
+    """Rows whose field equals one of ``values``. Joined terms need parentheses, a lone one must have none."""
+    terms = [f"[{field_name}] = {literal(value)}" for value in values]
+    if not terms:
+        raise ValueError("no values to look for")
+    return terms[0] if len(terms) == 1 else " OR ".join(f"({term})" for term in terms)
+
+
+def between(field_name: str, low: datetime, high: datetime) -> str:
+    """Rows whose date-time field lies in the closed range; bounds are aware and cut to whole seconds."""
+    return f"([{field_name}] >= {literal(stamp(low))}) AND ([{field_name}] <= {literal(stamp(high))})"
+
+
+def stamp(moment: datetime) -> str:
+    """An aware date-time as the CRM's literals want it: UTC, whole seconds, ``Z``."""
+    if moment.tzinfo is None:
+        raise ValueError("a date-time without a zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,267 @@
+"""Answers to rows: a hardened walk that refuses what is not a complete page.
+
+zeep's own reader builds an object for each element (ten times the CPU) and lets some damage through in silence: bad
+dates become None. Here the page must be whole or it is an error, and a bad value puts its row aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from lxml import etree
+
+from orchestration.catalog import Link
+from orchestration.crm.errors import CrmAnswerError
+from orchestration.crm.queries import ID, Query
+from orchestration.crm.values import Value, typed
+
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. ``values`` has an entry for each field asked for but ``Id``, typed; decimals are JSON number text.
+
+    ``links``: parents' ids of each child list asked for, sorted, each once. ``raw``: the fields that came, as on the
+    wire.
+    """
+
+    id: str
+    values: dict[str, Value]
+    links: dict[str, tuple[str, ...]]
+    raw: dict[str, str]
+
+    @property
+    def mod_id(self) -> int | None:
+        """The row's modification counter, where asked for and given."""
+        value = self.values.get("ModId")
+        return value if isinstance(value, int) else None
+
+    @property
+    def modified_date(self) -> datetime | None:
+        """UTC, where asked for and given."""
+        value = self.values.get("ModifiedDate")
+        return value if isinstance(value, datetime) else None
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A row put aside because a value in it cannot be understood. Holds no values."""
+
+    object: str
+    row_id: str | None
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.object} {self.row_id or '(no Id)'}: {self.field} is {self.reason}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of an answer: ``received`` rows came, from ``start_row`` (0-based) on.
+
+    Each is in ``rows`` or ``quarantined``, but for rows that vanished while their child lists were paged and, in
+    :meth:`CrmClient.read`, those of an earlier page. ``record_count`` is None unless asked for and given.
+    """
+
+    rows: list[Row]
+    last: bool
+    record_count: int | None
+    quarantined: list[Defect]
+    start_row: int
+    received: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A page as it came: ``unfinished`` names the child lists, by row id, that hold more than was sent."""
+
+    page: Page
+    unfinished: dict[str, list[Link]] = field(default_factory=dict)
+
+    @property
+    def received(self) -> int:
+        return self.page.received
+
+    @property
+    def last(self) -> bool:
+        return self.page.last
+
+
+def parse(content: bytes) -> etree._Element:
+    """The SOAP envelope's root. Raises :class:`CrmAnswerError` for whatever is not one, complete and without a DTD."""
+    if not content.strip():
+        raise CrmAnswerError("the answer is empty")
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(content, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise CrmAnswerError("the answer is not well-formed XML (cut off, not XML, or hostile)") from error
+    if _doctype(root):
+        raise CrmAnswerError("the answer has a document type declaration, which SOAP forbids")
+    if local_name(root.tag) != "Envelope" or body_of(root) is None:
+        raise CrmAnswerError("the answer is XML but no SOAP envelope")
+    return root
+
+
+def _doctype(root: etree._Element) -> str:
+    info: Any = root.getroottree().docinfo
+    return str(info.doctype)
+
+
+def body_of(root: etree._Element) -> etree._Element | None:
+    return next(_children(root, "Body"), None)
+
+
+def read_answer(root: etree._Element, query: Query, start_row: int, page_size: int) -> Answer:
+    """The page in an envelope. Raises :class:`CrmAnswerError` for any structural damage."""
+    service = query.object.service
+    rows_element = list_element(root, service)
+    last = _flag(rows_element.get("lastpage"))
+    if last is None:
+        raise CrmAnswerError(f"{service}: the answer does not say whether it is the last page")
+    count_text = rows_element.get("recordcount")
+    if count_text is not None and not (count_text.isascii() and count_text.isdigit()):
+        raise CrmAnswerError(f"{service}: the record count is no number")
+    record_count = None if count_text is None else int(count_text)
+
+    rows: list[Row] = []
+    quarantined: list[Defect] = []
+    unfinished: dict[str, list[Link]] = {}
+    reader = _RowReader(query)
+    for element in rows_element:
+        if local_name(element.tag) != service:
+            raise CrmAnswerError(f"{service}: an unexpected element among the rows")
+        row, more = reader.read(element)
+        if isinstance(row, Defect):
+            quarantined.append(row)
+        else:
+            rows.append(row)
+            if more:
+                unfinished[row.id] = more
+    received = len(rows_element)
+    if received > page_size:
+        raise CrmAnswerError(f"{service}: {received} rows came where {page_size} were asked for")
+    if not last and not received:
+        raise CrmAnswerError(f"{service}: an empty page that is not the last")
+    if last and record_count is not None and received and record_count > start_row + received:
+        raise CrmAnswerError(f"{service}: the last page ends at row {start_row + received} of {record_count}")
+    return Answer(Page(rows, last, record_count, quarantined, start_row, received), unfinished)
+
+
+def list_element(root: etree._Element, service: str) -> etree._Element:
+    """The one ``ListOf...`` element of the answer."""
+    body = body_of(root)
+    output = next((e for e in body if str(local_name(e.tag)).endswith("_Output")), None) if body is not None else None
+    rows = list(_children(output, f"ListOf{service}")) if output is not None else []
+    if len(rows) != 1:
+        raise CrmAnswerError(f"{service}: the answer holds no ListOf{service}")
+    return rows[0]
+
+
+class _RowReader:
+    def __init__(self, query: Query) -> None:
+        self._object = query.object.name
+        self._types = query.types
+        self._kinds = [(name, kind) for name, kind in query.types.items() if name != ID]
+        self._links = query.links
+        self._lists = {link.list for link in query.links}
+
+    def read(self, element: etree._Element) -> tuple[Row | Defect, list[Link]]:
+        raw: dict[str, str] = {}
+        lists: dict[str, etree._Element] = {}
+        damage: tuple[str, str] | None = None
+        types = self._types
+        for child in element:
+            name = local_name(child.tag)
+            if name in types:
+                if name in raw or len(child):
+                    damage = (name, "given twice" if name in raw else "not a plain value")
+                raw[name] = child.text or ""
+            elif name in self._lists:
+                lists[name] = child
+        row_id = raw.get(ID, "").strip()
+        if not row_id:
+            return Defect(self._object, None, ID, "missing"), []
+        if damage is not None:
+            return Defect(self._object, row_id, *damage), []
+        values: dict[str, Value] = {}
+        for name, kind in self._kinds:
+            try:
+                values[name] = typed(raw.get(name), kind)
+            except ValueError as error:
+                return Defect(self._object, row_id, name, str(error)), []
+        links: dict[str, tuple[str, ...]] = {}
+        more: list[Link] = []
+        for link in self._links:
+            parents, complete = read_links(lists.get(link.list), link)
+            if parents is None:
+                return Defect(self._object, row_id, f"{link.list}.{link.field}", "missing in a link"), []
+            links[link.list] = tuple(sorted({*parents, *links.get(link.list, ())}))
+            if not complete:
+                more.append(link)
+        return Row(row_id, values, links, raw), more
+
+
+def read_links(rows: etree._Element | None, link: Link) -> tuple[list[str] | None, bool]:
+    """The parent ids in a child list (None if a link names no parent), and whether the list is complete.
+
+    A child list that is left out is an empty one, as for any blank that is not a string.
+    """
+    if rows is None:
+        return [], True
+    parents: list[str] = []
+    for row in _children(rows, link.row):
+        parent = next((child.text for child in _children(row, link.field)), None)
+        if not parent or not parent.strip():
+            return None, True
+        parents.append(parent.strip())
+    return parents, _flag(rows.get("lastpage")) is True or (not parents and rows.get("lastpage") is None)
+
+
+@dataclass(frozen=True)
+class LinkSlice:
+    """Part of one row's child list."""
+
+    parents: list[str]
+    last: bool
+
+    @property
+    def received(self) -> int:
+        return len(self.parents)
+
+
+def read_link_slice(root: etree._Element, query: Query, link: Link) -> LinkSlice | None:
+    """The child list of the one row asked for, None if the row is gone."""
+    rows = list_element(root, query.object.service)
+    if len(rows) == 0:
+        return None
+    children = next(_children(rows[0], link.list), None)
+    parents, _ = read_links(children, link)
+    if parents is None:
+        raise CrmAnswerError(f"{query.object.service}: a link in {link.list} names no parent")
+    flag = None if children is None else _flag(children.get("lastpage"))
+    if flag is False and not parents:
+        raise CrmAnswerError(f"{query.object.service}: an empty part of {link.list} that is not the last")
+    # Where the CRM does not say, the list ends when nothing but the row of overlap comes.
+    return LinkSlice(parents, len(parents) <= 1 if flag is None else flag)
+
+
+def _children(element: etree._Element, name: str) -> Iterator[etree._Element]:
+    return (child for child in element if local_name(child.tag) == name)
+
+
+@lru_cache(maxsize=4096)
+def local_name(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _flag(text: str | None) -> bool | None:
+    return None if text is None else _FLAGS.get(text.strip().lower())

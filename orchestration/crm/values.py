@@ -1,0 +1,86 @@
+"""Wire text to typed values. A text that is not of its type is an error, never a guess and never None."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+
+from orchestration.catalog import FieldType
+
+Value = str | int | bool | date | datetime | None
+
+_INT = re.compile(r"[+-]?[0-9]{1,18}\Z")
+_DECIMAL = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?\Z")
+_ZONE = r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
+_DATE = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}){_ZONE}?\Z")
+_DATE_TIME = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}})(\.[0-9]+)?({_ZONE})?\Z")
+_BOOLEANS = {"true": True, "1": True, "y": True, "false": False, "0": False, "n": False}
+
+
+def decimal_text(text: str) -> str:
+    """A decimal as JSON number text that keeps the source's digits: ``+.50`` is ``0.50``, ``007`` is ``7``."""
+    match = _DECIMAL.match(text)
+    if match is None or not (match[2] or match[3]):
+        raise ValueError("not a decimal number")
+    whole = match[2].lstrip("0") or "0"
+    number = f"{whole}.{match[3]}" if match[3] else whole
+    return f"-{number}" if match[1] == "-" and number.strip("0.") else number
+
+
+def _int(text: str) -> int:
+    if not _INT.match(text):
+        raise ValueError("not a whole number")
+    return int(text)
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise ValueError("not true or false") from None
+
+
+def _date(text: str) -> date:
+    match = _DATE.match(text)
+    if match is None:
+        raise ValueError("not a date")
+    try:
+        return date.fromisoformat(match[1])
+    except ValueError:
+        raise ValueError("not a date") from None
+
+
+def _date_time(text: str) -> datetime:
+    """An aware UTC date-time. Without a zone it is read as UTC, the zone the integration user should have."""
+    match = _DATE_TIME.match(text)
+    if match is None:
+        raise ValueError("not a date and time")
+    seconds, fraction, zone = match.groups()
+    try:
+        moment = datetime.fromisoformat(f"{seconds}{(fraction or '.0')[:7]:0<7}{zone or 'Z'}")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("not a date and time") from None
+
+
+_CONVERTERS: Mapping[FieldType, Callable[[str], Value]] = {
+    FieldType.INT: _int,
+    FieldType.DECIMAL: decimal_text,
+    FieldType.BOOLEAN: _boolean,
+    FieldType.DATE: _date,
+    FieldType.DATE_TIME: _date_time,
+}
+
+
+def typed(text: str | None, kind: FieldType) -> Value:
+    """The value of a field, None when it is blank (the CRM leaves blank fields out, strings may come empty).
+
+    Raises ValueError with a reason that does not repeat the text.
+    """
+    if not text:
+        return None
+    if kind is FieldType.STRING:
+        return text
+    text = text.strip()
+    return _CONVERTERS[kind](text) if text else None
