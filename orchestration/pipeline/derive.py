@@ -15,7 +15,7 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.pipeline.views import body_expression
-from orchestration.pipeline.warehouse import statement, transaction, write_state
+from orchestration.pipeline.warehouse import scalar, statement, transaction, write_state
 
 
 class PublicationHeldError(RuntimeError):
@@ -62,14 +62,14 @@ def derive(
     ``as_of`` and ``now`` are UTC without zone. Raises :class:`ReadsPendingError`, and :class:`PublicationHeldError`
     after recording what is held.
     """
-    pending = _scalar(connection, "SELECT count(*) FROM read_requests")
+    pending = scalar(connection, "SELECT count(*) FROM read_requests")
     if pending:
         raise ReadsPendingError(
             f"{pending} reads from the CRM are not done, so nothing was published. Run the job again: it goes on there."
         )
     connection.execute("BEGIN TRANSACTION")
     try:
-        seq = _scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
+        seq = scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
         _derive_content(connection, catalog, seq)
         _derive_visibility(connection, catalog, seq)
         held = _held(connection, seq, guard)
@@ -144,9 +144,8 @@ def _record_publication(
     write_state(connection, "as_of", as_of.isoformat())
     bounds = {"seq": seq, "open": OPEN_SEQ}
     connection.execute(statement("territory_changes"), bounds)
-    content_changes = _scalar(connection, f"SELECT count(*) FROM row_version WHERE from_seq = {seq} OR to_seq = {seq}")
-    counts = connection.execute(statement("publication_counts"), {"seq": seq}).fetchone()
-    assert counts is not None
+    content_changes = scalar(connection, f"SELECT count(*) FROM row_version WHERE from_seq = {seq} OR to_seq = {seq}")
+    counts = connection.execute(statement("publication_counts"), {"seq": seq}).fetchall()[0]
     territories, inserted, updated, deleted = (int(count) for count in counts)
     if not (content_changes or inserted or deleted):
         return None
@@ -200,9 +199,3 @@ def _held_message(losses: list[Loss], guard: Guard) -> str:
         f"{', ...' if len(losses) > 5 else ''}). Look at table held_publication. If the change is meant, run the job "
         "release_held_publication with a reason; if not, mend it in the CRM, and the next sync goes on."
     )
-
-
-def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = connection.execute(sql).fetchone()
-    assert row is not None
-    return int(row[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
-from orchestration.pipeline.warehouse import statement
+from orchestration.pipeline.warehouse import scalar, statement
 
 _VERSION = "('0x' || substr(sha256(body), 1, 16))::UBIGINT"
 
@@ -30,15 +30,9 @@ def differences(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
         "versions without their body": _excess(connection, versions, stored_bodies),
         "heads missing": _excess(connection, recomputed_heads, heads),
         "heads too much": _excess(connection, heads, recomputed_heads),
-        "visibility overlapping": _count(connection, statement("overlapping_visibility")),
+        "visibility overlapping": scalar(connection, statement("overlapping_visibility")),
     }
 
 
 def _excess(connection: duckdb.DuckDBPyConnection, left: str, right: str) -> int:
-    return _count(connection, f"SELECT count(*) FROM (({left}) EXCEPT ({right}))")
-
-
-def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = connection.execute(sql).fetchone()
-    assert row is not None
-    return int(row[0])
+    return scalar(connection, f"SELECT count(*) FROM (({left}) EXCEPT ({right}))")

@@ -7,12 +7,12 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import duckdb
 
@@ -72,9 +72,14 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+def scalar(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+    """The one number a statement gives. All of the result is fetched: an unfinished one blocks the connection."""
+    return int(connection.execute(sql, parameters).fetchall()[0][0])
+
+
 def read_state(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
-    row = connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
-    return None if row is None else str(row[0])
+    rows = connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchall()
+    return str(rows[0][0]) if rows else None
 
 
 def write_state(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:

@@ -1,0 +1,71 @@
+"""One snapshot asset for each object of the catalog: the newest state of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from orchestration.assets.modification_records import modification_records
+from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table_metadata
+from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.hydrate import HydrationResult, hydrate
+from orchestration.pipeline.schema import snapshot_table
+from orchestration.pipeline.warehouse import scalar
+from orchestration.resources.crm import CrmResource
+from orchestration.resources.warehouse import WarehouseResource
+
+
+def snapshot_assets(catalog: Catalog) -> Iterator[dg.AssetsDefinition]:
+    """Parents are read before their children, since what happened to a parent decides what to read of them."""
+    for obj in catalog:
+        yield _snapshot_asset(obj)
+
+
+def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=obj.name,
+        description=f"The newest state of each {obj.service}, read by id as the events ask, or whole in a full load.",
+        deps=[modification_records, *obj.parents],
+        group_name="snapshots",
+        kinds={"soap", "duckdb"},
+        owners=OWNERS,
+        pool=WRITER_POOL,
+        code_version=CODE_VERSION,
+        metadata=table_metadata(snapshot_table(obj)),
+    )
+    def snapshot(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
+    ) -> dg.MaterializeResult[None]:
+        before = crm.client.operations_spent
+        result = hydrate(warehouse.open, crm.client, warehouse.catalog, warehouse.catalog[obj.name])
+        if result.lost:
+            context.log.warning(
+                "%d %s rows are lost from sight: not returned, not known as deleted", result.lost, obj.name
+            )
+        if result.quarantined:
+            context.log.warning(
+                "%d %s rows could not be understood; see table quarantine", result.quarantined, obj.name
+            )
+        with warehouse.open() as connection:
+            live = scalar(connection, f"SELECT count(*) FROM {snapshot_table(obj).name} WHERE _state = 'live'")
+        return dg.MaterializeResult(metadata=_metadata(result, live, crm.client.operations_spent - before))
+
+    return snapshot
+
+
+def _metadata(result: HydrationResult, live_rows: int, operations: int) -> dict[str, dg.MetadataValue]:
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(live_rows),
+        "rows_read": dg.MetadataValue.int(result.rows_read),
+        "rows_changed": dg.MetadataValue.int(result.changed),
+        "rows_deleted": dg.MetadataValue.int(result.deleted),
+        "rows_lost_from_sight": dg.MetadataValue.int(result.lost),
+        "rows_revived": dg.MetadataValue.int(result.revived),
+        "rows_quarantined": dg.MetadataValue.int(result.quarantined),
+        "operations_spent": dg.MetadataValue.int(operations),
+    }
+    if result.by_reason:
+        rows = "\n".join(f"| {reason} | {count} |" for reason, count in sorted(result.by_reason.items()))
+        metadata["read_because"] = dg.MetadataValue.md(f"| reason | requests |\n|---|---:|\n{rows}")
+    return metadata

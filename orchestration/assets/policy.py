@@ -1,0 +1,24 @@
+"""What every asset of the project shares: decided once, here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from orchestration.pipeline.schema import Table
+
+OWNERS = ["team:crm-data"]
+WRITER_POOL = "warehouse_writer"
+"""One run at a time opens the warehouse; the pool's limit is set in dagster.yaml."""
+CODE_VERSION = "1"
+
+
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Column schema and table name as the Dagster UI shows them."""
+    return {
+        "dagster/table_name": table.name,
+        "dagster/column_schema": dg.TableSchema(
+            columns=[dg.TableColumn(column.name, column.type, column.description) for column in table.columns]
+        ),
+    }

@@ -1,0 +1,159 @@
+"""Read rows from the CRM as the work list asks, and store their newest state.
+
+The CRM is read without the warehouse open; each batch is then merged in one transaction that also settles the requests
+it answers. So a crash repeats reads, never loses one, and re-running a read changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from orchestration.catalog import Catalog, CatalogObject
+from orchestration.crm.client import CrmClient
+from orchestration.crm.queries import Query
+from orchestration.crm.rows import Defect, Row
+from orchestration.pipeline.ingest import OpenWarehouse
+from orchestration.pipeline.requests import ReadRequest
+from orchestration.pipeline.schema import snapshot_table
+from orchestration.pipeline.snapshots import Batch, SettledRequest, merge_batch
+from orchestration.pipeline.warehouse import transaction, utc_now
+
+IDS_PER_BATCH = 1_000
+PAGES_PER_BATCH = 20
+
+
+@dataclass
+class HydrationResult:
+    """What reading one object brought; counts of rows."""
+
+    rows_read: int = 0
+    changed: int = 0
+    deleted: int = 0
+    lost: int = 0
+    revived: int = 0
+    quarantined: int = 0
+    by_reason: dict[str, int] = field(default_factory=dict)
+
+
+def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj: CatalogObject) -> HydrationResult:
+    """Answer all requests for one object, those included that the answers give rise to."""
+    result = HydrationResult()
+    while pending := _pending(open_warehouse, obj):
+        for batch in _read(open_warehouse, crm, obj, pending):
+            with open_warehouse() as connection, transaction(connection):
+                merged = merge_batch(connection, catalog, obj, batch)
+            result.rows_read += len(batch.rows)
+            result.changed += merged.changed
+            result.deleted += merged.deleted
+            result.lost += merged.lost
+            result.revived += merged.revived
+            result.quarantined += len(batch.defects)
+        for request in pending:
+            result.by_reason[request.request.reason] = result.by_reason.get(request.request.reason, 0) + 1
+    return result
+
+
+def hydrate_remaining(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog) -> HydrationResult:
+    """Answer requests that later objects raised for earlier ones, until none is left."""
+    total = HydrationResult()
+    while names := _objects_pending(open_warehouse):
+        for name in names:
+            part = hydrate(open_warehouse, crm, catalog, catalog[name])
+            total.rows_read += part.rows_read
+            total.changed += part.changed
+            total.deleted += part.deleted
+            total.lost += part.lost
+            total.revived += part.revived
+            total.quarantined += part.quarantined
+    return total
+
+
+def _pending(open_warehouse: OpenWarehouse, obj: CatalogObject) -> list[SettledRequest]:
+    with open_warehouse() as connection:
+        rows = connection.execute(
+            "SELECT object, kind, field, value, reason, requested_at, position FROM read_requests"
+            " WHERE object = ? ORDER BY kind, field, value",
+            [obj.name],
+        ).fetchall()
+    return [SettledRequest(ReadRequest(*row[:5]), row[5], row[6]) for row in rows]
+
+
+def _objects_pending(open_warehouse: OpenWarehouse) -> list[str]:
+    with open_warehouse() as connection:
+        return [str(row[0]) for row in connection.execute("SELECT DISTINCT object FROM read_requests").fetchall()]
+
+
+def _read(
+    open_warehouse: OpenWarehouse, crm: CrmClient, obj: CatalogObject, pending: list[SettledRequest]
+) -> Iterator[Batch]:
+    """Read in the order: everything, what changed since, by parent, by id; a row read later wins."""
+    for entry in pending:
+        if entry.request.kind == "all":
+            yield from _read_all(open_warehouse, crm, obj, entry)
+        elif entry.request.kind == "since":
+            query = Query(object=obj, searchspec=f"[ModifiedDate] >= '{entry.request.value}Z'")
+            read_at = utc_now()
+            rows, defects = _collect(crm, query)
+            yield Batch(read_at, rows, defects, settled=(entry,))
+    by_field: dict[str, list[SettledRequest]] = {}
+    for entry in pending:
+        if entry.request.kind == "field":
+            by_field.setdefault(entry.request.field, []).append(entry)
+    for name, entries in by_field.items():
+        for part in _parts(entries):
+            read_at = utc_now()
+            answer = crm.read_where(obj, name, [entry.request.value for entry in part])
+            yield Batch(read_at, answer.rows, answer.quarantined, settled=tuple(part))
+    for part in _parts([entry for entry in pending if entry.request.kind == "id"]):
+        read_at = utc_now()
+        ids = [entry.request.value for entry in part]
+        answer = crm.read_ids(obj, ids)
+        seen = {row.id for row in answer.rows} | {defect.row_id for defect in answer.quarantined}
+        missing = tuple(row_id for row_id in ids if row_id not in seen)
+        yield Batch(read_at, answer.rows, answer.quarantined, missing=missing, settled=tuple(part))
+
+
+def _read_all(
+    open_warehouse: OpenWarehouse, crm: CrmClient, obj: CatalogObject, entry: SettledRequest
+) -> Iterator[Batch]:
+    """Everything, some pages at a time, from where an interrupted load stopped.
+
+    Rows not met at the end are not gone for that: they are asked for by id.
+    """
+    read_at = utc_now()
+    rows: list[Row] = []
+    defects: list[Defect] = []
+    pages = crm.read(
+        Query(object=obj),
+        start_row=entry.position,
+        seen=_met_before(open_warehouse, obj, entry) if entry.position else (),
+    )
+    for number, page in enumerate(pages, 1):
+        rows += page.rows
+        defects += page.quarantined
+        if number % PAGES_PER_BATCH == 0 and not page.last:
+            yield Batch(read_at, rows, defects, progress=(entry, page.start_row + page.received - 1))
+            read_at, rows, defects = utc_now(), [], []
+    yield Batch(read_at, rows, defects, settled=(entry,), complete_since=entry.requested_at)
+
+
+def _met_before(open_warehouse: OpenWarehouse, obj: CatalogObject, entry: SettledRequest) -> list[str]:
+    """Rows that the interrupted load had stored: a page that joins up with it holds one of them."""
+    with open_warehouse() as connection:
+        sql = f"SELECT row_id FROM {snapshot_table(obj).name} WHERE _read_at >= ?"
+        return [str(row[0]) for row in connection.execute(sql, [entry.requested_at]).fetchall()]
+
+
+def _collect(crm: CrmClient, query: Query) -> tuple[list[Row], list[Defect]]:
+    rows: list[Row] = []
+    defects: list[Defect] = []
+    for page in crm.read(query):
+        rows += page.rows
+        defects += page.quarantined
+    return rows, defects
+
+
+def _parts(entries: list[SettledRequest]) -> Iterable[list[SettledRequest]]:
+    for start in range(0, len(entries), IDS_PER_BATCH):
+        yield entries[start : start + IDS_PER_BATCH]

@@ -1,0 +1,264 @@
+"""Read the CRM's event log: a bounded window each time, overlapping the last, nothing twice and nothing lost.
+
+The watermark is the upper bound of the last window, by the CRM's own clock at the start of the reading; it is committed
+together with the events it covers. An event may become visible later than one with a later stamp, hence the overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+
+from orchestration.catalog import Catalog
+from orchestration.crm.client import CrmClient
+from orchestration.crm.queries import MODIFICATION_TRACKING, Query
+from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_requests, request_mentions, store_requests
+from orchestration.pipeline.warehouse import read_state, scalar, to_stored, transaction, utc_now, write_state
+from orchestration.settings import PipelineSettings
+
+OpenWarehouse = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+
+READ_WITHOUT_COMPARING_EVENTS = 200
+"""A window with at most so many known events is read again; beyond, only where the CRM's count differs from ours."""
+DEEPEST_WINDOW_EVENTS = 2000
+"""A window with more is halved by time, since deep pages are slow and shift."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A half-open part of the log, whole seconds, UTC without zone."""
+
+    lower: datetime
+    upper: datetime
+
+    @property
+    def searchspec(self) -> str:
+        return modified_between(self.lower, self.upper)
+
+    def halves(self) -> tuple[Window, Window] | None:
+        """Two parts that meet at a whole second; ``None`` for a window of one second."""
+        seconds = int((self.upper - self.lower).total_seconds())
+        if seconds < 2:
+            return None
+        middle = self.lower + timedelta(seconds=seconds // 2)
+        return Window(self.lower, middle), Window(middle, self.upper)
+
+
+@dataclass(frozen=True)
+class PollResult:
+    """What one poll of the log brought."""
+
+    watermark: datetime
+    full_load: bool = False
+    window: Window | None = None
+    events_read: int = 0
+    events_new: int = 0
+    events_by_kind: dict[str, int] = field(default_factory=dict)
+    unknown_objects: tuple[str, ...] = ()
+    requests: int = 0
+    probe_from: datetime | None = None
+    probe_count: int = 0
+
+
+def modified_between(lower: datetime, upper: datetime) -> str:
+    """A searchspec for ModifiedDate in [lower, upper)."""
+    return f"([ModifiedDate] >= '{lower:%Y-%m-%dT%H:%M:%SZ}') AND ([ModifiedDate] < '{upper:%Y-%m-%dT%H:%M:%SZ}')"
+
+
+def plan_window(watermark: datetime, server_now: datetime, settings: PipelineSettings) -> Window:
+    """From a little before the watermark up to, but without, the seconds that are still running."""
+    upper = server_now.replace(microsecond=0) + timedelta(seconds=1 - settings.lag_seconds)
+    lower = watermark - timedelta(seconds=settings.overlap_seconds)
+    return Window(min(lower, upper), max(upper, watermark))
+
+
+def slices_to_read(
+    window: Window, crm_count: Callable[[Window], int | None], known_count: Callable[[Window], int]
+) -> list[Window]:
+    """The parts of a window worth reading, none deeper than it must be."""
+    known = known_count(window)
+    there = crm_count(window)
+    if there is None:
+        return [window]
+    if there == known and known > READ_WITHOUT_COMPARING_EVENTS:
+        return []
+    halves = window.halves()
+    if there <= DEEPEST_WINDOW_EVENTS or halves is None:
+        return [window]
+    return [part for half in halves for part in slices_to_read(half, crm_count, known_count)]
+
+
+def poll(
+    open_warehouse: OpenWarehouse,
+    crm: CrmClient,
+    catalog: Catalog,
+    settings: PipelineSettings,
+    *,
+    full_load: bool = False,
+) -> PollResult:
+    """Read what is new and note what must be read because of it; or begin a full load.
+
+    A full load begins when asked for, without a watermark, or when the watermark is older than the log can be relied
+    on. One that was interrupted goes on where it was.
+    """
+    with open_warehouse() as connection:
+        stored = read_state(connection, "watermark")
+    watermark = None if stored is None else datetime.fromisoformat(stored)
+    server_now = to_stored(crm.server_time())
+    too_old = watermark is None or server_now - watermark > timedelta(days=settings.reload_after_days)
+    if full_load or too_old:
+        return _begin_full_load(open_warehouse, catalog, server_now, settings, too_old)
+    assert watermark is not None
+    window = plan_window(watermark, server_now, settings)
+
+    def known_count(part: Window) -> int:
+        with open_warehouse() as connection:
+            return scalar(
+                connection,
+                "SELECT count(*) FROM modification_records WHERE modified_date >= ? AND modified_date < ?",
+                [part.lower, part.upper],
+            )
+
+    slices = slices_to_read(window, lambda part: crm.count(events_query(part)), known_count)
+    events = {event.event_id: event for part in slices for event in _read_events(crm, part)}
+    deleted = [
+        (obj.name, item.object_id, to_stored(item.deleted_at))
+        for item in crm.deleted_items(since=window.lower.replace(tzinfo=UTC))
+        for obj in catalog
+        if item.type in obj.deleted_item_types and item.deleted_at is not None
+    ]
+    probe_from = window.upper - timedelta(seconds=settings.overlap_seconds)
+    with open_warehouse() as connection, transaction(connection):
+        new = _store_events(connection, events.values())
+        plan = plan_requests(new, catalog)
+        requests = [*plan.requests, *_requests_without_events(catalog, window)]
+        requests += [
+            ReadRequest.row(obj, row_id, "deleted items") for obj, row_id in _store_deleted(connection, deleted)
+        ]
+        _note(connection, plan, requests)
+        connection.execute(
+            "INSERT INTO read_windows VALUES (?, ?, ?, ?, ?)",
+            [window.lower, window.upper, len(events), len(new), utc_now()],
+        )
+        write_state(connection, "watermark", window.upper.isoformat())
+    read_whole = slices == [window]
+    return PollResult(
+        watermark=window.upper,
+        window=window,
+        events_read=len(events),
+        events_new=len(new),
+        events_by_kind=_count_kinds(new),
+        unknown_objects=plan.unknown_objects,
+        requests=len(requests),
+        probe_from=probe_from,
+        probe_count=(
+            sum(event.modified_date >= probe_from for event in events.values())
+            if read_whole
+            else known_count(Window(probe_from, window.upper))
+        ),
+    )
+
+
+def events_query(window: Window) -> Query:
+    """Events of a window, by Id: stamps are equal by the hundred and would leave pages without an order."""
+    return Query(object=MODIFICATION_TRACKING, searchspec=window.searchspec, sort_field="Id")
+
+
+def _begin_full_load(
+    open_warehouse: OpenWarehouse, catalog: Catalog, server_now: datetime, settings: PipelineSettings, too_old: bool
+) -> PollResult:
+    watermark = server_now.replace(microsecond=0) - timedelta(seconds=settings.lag_seconds)
+    with open_warehouse() as connection, transaction(connection):
+        interrupted = scalar(connection, "SELECT count(*) FROM read_requests WHERE kind = 'all'") > 0
+        if not interrupted or too_old:
+            connection.execute("DELETE FROM read_requests")
+            store_requests(
+                connection, (ReadRequest(obj.name, "all", "", "", "full load") for obj in catalog), utc_now()
+            )
+            write_state(connection, "watermark", watermark.isoformat())
+        else:
+            watermark = datetime.fromisoformat(read_state(connection, "watermark") or watermark.isoformat())
+    return PollResult(
+        watermark=watermark, full_load=True, probe_from=watermark - timedelta(seconds=settings.overlap_seconds)
+    )
+
+
+def _requests_without_events(catalog: Catalog, window: Window) -> Iterable[ReadRequest]:
+    """Objects the CRM does not track are asked for by ModifiedDate."""
+    for obj in catalog:
+        if not obj.tracked:
+            yield ReadRequest(obj.name, "since", "ModifiedDate", window.lower.isoformat(), "not tracked")
+
+
+def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[ReadRequest]) -> None:
+    now = utc_now()
+    store_requests(connection, requests, now)
+    request_mentions(connection, plan.closing_ids, "hangs on a restored or merged row", now)
+
+
+def _read_events(crm: CrmClient, window: Window) -> Iterable[Event]:
+    for page in crm.read(events_query(window)):
+        for row in page.rows:
+            text = {name: (None if value is None else str(value)) for name, value in row.values.items()}
+            modified = row.values["ModifiedDate"]
+            assert isinstance(modified, datetime)
+            number = row.values.get("ModificationNumber")
+            yield Event(
+                event_id=row.id,
+                object_name=text["ObjectName"] or "",
+                object_id=text["ObjectId"] or "",
+                child_name=text["ChildName"],
+                child_id=text["ChildId"],
+                event_name=text["EventName"] or "",
+                modification_number=number if isinstance(number, int) else None,
+                modified_date=to_stored(modified),
+            )
+
+
+def _store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event]) -> list[Event]:
+    """Append events not known yet, and return them."""
+    batch = list(events)
+    if not batch:
+        return []
+    names = list(Event.__dataclass_fields__)
+    types = {"modification_number": pa.int64(), "modified_date": pa.timestamp("us")}
+    table = pa.table(
+        {name: pa.array([getattr(event, name) for event in batch], types.get(name, pa.string())) for name in names}
+    )
+    connection.register("read_events", table)
+    fresh = {
+        str(row[0])
+        for row in connection.execute(
+            f"INSERT INTO modification_records SELECT {', '.join(names)}, ? FROM read_events"
+            " ANTI JOIN modification_records USING (event_id) RETURNING event_id",
+            [utc_now()],
+        ).fetchall()
+    }
+    connection.unregister("read_events")
+    return [event for event in batch if event.event_id in fresh]
+
+
+def _store_deleted(
+    connection: duckdb.DuckDBPyConnection, items: list[tuple[str, str, datetime]]
+) -> list[tuple[str, str]]:
+    """Append Deleted Items not known yet, and return them."""
+    if not items:
+        return []
+    known = set(connection.execute("SELECT object, row_id, deleted_at FROM deleted_items").fetchall())
+    fresh = [item for item in dict.fromkeys(items) if item not in known]
+    if fresh:
+        connection.executemany("INSERT INTO deleted_items VALUES (?, ?, ?)", fresh)
+    return [(obj, row_id) for obj, row_id, _ in fresh]
+
+
+def _count_kinds(events: Iterable[Event]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for event in events:
+        kind = f"{event.object_name} {event.event_name}"
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts

@@ -1,0 +1,129 @@
+"""Bring the delta store up to the warehouse: publication after publication, or by a full copy where that cannot be.
+
+The warehouse commits first; the store follows. After a crash in between, the next run finds the store behind and goes
+on from there; a publication the store already has is never applied twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+from delta_service.store.writer import DeltaStoreWriter
+
+from delta_service.store import changes
+from orchestration.catalog import Catalog
+from orchestration.pipeline.warehouse import read_state, scalar, statement
+
+ROWS_PER_FETCH = 10_000
+
+
+@dataclass(frozen=True)
+class ReplicationResult:
+    """How the store was brought up to date; ``full_copy`` tells that its content was replaced."""
+
+    published_seq: int
+    applied: int
+    full_copy: bool
+
+
+def replicate(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, writer: DeltaStoreWriter, *, full_copy: bool = False
+) -> ReplicationResult:
+    """Apply what the store lacks, then tell it territories' names and how fresh it is."""
+    identity = _identity(connection, catalog)
+    newest = scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
+    replayable_from = int(read_state(connection, "body_horizon_seq") or 0)
+    behind_history = not replayable_from <= writer.published_seq <= newest
+    other_shape = writer.epoch is not None and (
+        writer.epoch != identity.epoch or tuple(writer.objects) != tuple(identity.objects)
+    )
+    applied = 0
+    if full_copy or other_shape or behind_history:
+        writer.replace(_full_copy(connection, identity))
+        full_copy = True
+    else:
+        writer.initialise(identity)
+        for seq in range(writer.published_seq + 1, newest + 1):
+            writer.apply(_change_set(connection, seq))
+            applied += 1
+    writer.set_territories(_territories(connection))
+    as_of = read_state(connection, "as_of")
+    if as_of is not None:
+        writer.confirm_as_of(datetime.fromisoformat(as_of).replace(tzinfo=UTC))
+    return ReplicationResult(newest, applied, full_copy)
+
+
+def _identity(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> changes.StoreIdentity:
+    epoch, key = read_state(connection, "epoch"), read_state(connection, "cursor_key")
+    assert epoch is not None
+    assert key is not None
+    return changes.StoreIdentity(epoch, bytes.fromhex(key), tuple(obj.name for obj in catalog.served))
+
+
+def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.ChangeSet:
+    parameters = {"seq": seq}
+    (row,) = _rows(connection, "SELECT seq, as_of, published_at FROM publication WHERE seq = $seq", parameters)
+    return changes.ChangeSet(
+        publication=_publication(row),
+        rows=(changes.RowChange(*r) for r in _rows(connection, statement("published_rows"), parameters)),
+        visibility=(
+            changes.VisibilityChange(*r)
+            for r in _rows(
+                connection,
+                "SELECT territory, object, row_id, from_seq = $seq FROM visibility"
+                " WHERE from_seq = $seq OR to_seq = $seq",
+                parameters,
+            )
+        ),
+        heads=(
+            changes.TerritoryHead(*r)
+            for r in _rows(
+                connection,
+                "SELECT territory, object, rows, digest FROM territory_head WHERE from_seq = $seq",
+                parameters,
+            )
+        ),
+    )
+
+
+def _full_copy(connection: duckdb.DuckDBPyConnection, identity: changes.StoreIdentity) -> changes.FullCopy:
+    return changes.FullCopy(
+        identity=identity,
+        horizon_seq=int(read_state(connection, "horizon_seq") or 0),
+        publications=(
+            _publication(r)
+            for r in _rows(connection, "SELECT seq, as_of, published_at FROM publication ORDER BY seq", {})
+        ),
+        rows=(changes.RowInterval(*r) for r in _rows(connection, statement("all_row_versions"), {})),
+        visibility=(
+            changes.VisibilityInterval(*r)
+            for r in _rows(connection, "SELECT territory, object, row_id, from_seq, to_seq FROM visibility", {})
+        ),
+        heads=(
+            changes.HeadInterval(r[0], changes.TerritoryHead(*r[1:]))
+            for r in _rows(connection, "SELECT from_seq, territory, object, rows, digest FROM territory_head", {})
+        ),
+    )
+
+
+def _publication(row: tuple[Any, ...]) -> changes.Publication:
+    seq, as_of, published_at = row
+    return changes.Publication(seq, as_of.replace(tzinfo=UTC), published_at.replace(tzinfo=UTC))
+
+
+def _territories(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str | None]]:
+    return connection.execute(
+        "SELECT row_id, TerritoryName FROM snapshot.territory WHERE _state = 'live' ORDER BY row_id"
+    ).fetchall()
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Rows of a query, some at a time, on a cursor of its own so that several may be open."""
+    cursor = connection.cursor()
+    cursor.execute(sql, parameters)
+    while rows := cursor.fetchmany(ROWS_PER_FETCH):
+        yield from rows

@@ -1,0 +1,249 @@
+"""Merge what was read into an object's snapshot: one transaction per batch, and a re-run of a batch changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+from orchestration.catalog import AUDIT_FIELDS, Catalog, CatalogObject, FieldType
+from orchestration.crm.rows import Defect, Row
+from orchestration.pipeline.requests import ReadRequest, children_requests, request_mentions, store_requests
+from orchestration.pipeline.schema import link_table, quoted, snapshot_table
+from orchestration.pipeline.warehouse import scalar, statement, to_stored, utc_now
+
+_ARROW_TYPES = {
+    FieldType.STRING: pa.string(),
+    FieldType.BOOLEAN: pa.bool_(),
+    FieldType.INT: pa.int64(),
+    FieldType.DECIMAL: pa.string(),
+    FieldType.DATE: pa.date32(),
+    FieldType.DATE_TIME: pa.timestamp("us"),
+}
+
+
+@dataclass(frozen=True)
+class SettledRequest:
+    """An entry of the work list as it was when reading began; one renewed meanwhile is not settled by the answer."""
+
+    request: ReadRequest
+    requested_at: datetime
+    position: int = 0
+
+    @property
+    def reason(self) -> str:
+        return self.request.reason
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one object as one reading found them. ``read_at`` is the time before the reading began."""
+
+    read_at: datetime
+    rows: Sequence[Row]
+    defects: Sequence[Defect] = ()
+    missing: Sequence[str] = ()
+    """Ids asked for by name that the CRM did not return."""
+    settled: Sequence[SettledRequest] = ()
+    progress: tuple[SettledRequest, int] | None = None
+    """For a load under way: the entry, and how many rows of it are stored with this batch."""
+    complete_since: datetime | None = None
+    """Set on the last batch of a load of everything that began then."""
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """Counts of rows."""
+
+    changed: int
+    deleted: int
+    lost: int
+    revived: int
+
+
+def merge_batch(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, obj: CatalogObject, batch: Batch
+) -> MergeResult:
+    """Store a batch and note what it touches. The caller holds the transaction."""
+    _stage(connection, obj, batch)
+    revived = _ids(
+        connection, f"SELECT row_id FROM fresh SEMI JOIN (FROM {_snapshot(obj)} WHERE _state <> 'live') USING (row_id)"
+    )
+    changed = _replace_changed(connection, obj, batch)
+    gone = _mark_missing(connection, obj, batch)
+    _raise_requests(connection, catalog, obj, batch, revived, gone)
+    _settle(connection, obj, batch)
+    lost = sum(state == "lost" for _, state in gone)
+    return MergeResult(changed, len(gone) - lost, lost, len(revived))
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> None:
+    """Temp tables: ``fresh``, the rows read less those a later reading has stored; ``differing``, of them the news."""
+    rows = list({row.id: row for row in batch.rows}.values())
+    payloads = [orjson.dumps([row.raw, row.links], option=orjson.OPT_SORT_KEYS) for row in rows]
+    columns: dict[str, pa.Array] = {"row_id": pa.array([row.id for row in rows], pa.string())}
+    kinds = {**obj.fields, **{name: FieldType(kind) for name, kind in AUDIT_FIELDS.items()}}
+    for name, kind in kinds.items():
+        columns[name] = pa.array([_stored(row.values.get(name)) for row in rows], _ARROW_TYPES[kind])
+    columns["_content"] = pa.array([_hash64(payload) for payload in payloads], pa.uint64())
+    columns["_payload"] = pa.array([payload.decode() for payload in payloads], pa.string())
+    connection.register("staged", pa.table(columns))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE fresh AS FROM staged"
+        f" ANTI JOIN (FROM {_snapshot(obj)} WHERE _read_at > $read_at) AS newer USING (row_id)",
+        {"read_at": batch.read_at},
+    )
+    connection.unregister("staged")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE differing AS FROM fresh"
+        f" ANTI JOIN (FROM {_snapshot(obj)} WHERE _state = 'live') AS held USING (row_id, _content)"
+    )
+    if obj.links:
+        links = [(row.id, name, parent) for row in rows for name, parents in row.links.items() for parent in parents]
+        connection.register(
+            "staged_links",
+            pa.table(
+                {
+                    name: pa.array([link[index] for link in links], pa.string())
+                    for index, name in enumerate(("row_id", "list", "parent_id"))
+                }
+            ),
+        )
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE fresh_links AS FROM staged_links SEMI JOIN fresh USING (row_id)"
+        )
+        connection.unregister("staged_links")
+
+
+def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> int:
+    snapshot = _snapshot(obj)
+    connection.execute(
+        f"UPDATE {snapshot} SET _read_at = $read_at WHERE row_id IN (SELECT row_id FROM fresh)",
+        {"read_at": batch.read_at},
+    )
+    # Delete and insert: an update of wide text rewrites the column everywhere.
+    connection.execute(f"DELETE FROM {snapshot} WHERE row_id IN (SELECT row_id FROM differing)")
+    fields = ", ".join(quoted(name) for name in ("row_id", *obj.fields, *AUDIT_FIELDS))
+    connection.execute(
+        f"INSERT INTO {snapshot} ({fields}, _state, _content, _read_at)"
+        f" SELECT {fields}, 'live', _content, $read_at FROM differing",
+        {"read_at": batch.read_at},
+    )
+    if obj.links:
+        links = link_table(obj).name
+        connection.execute(f"UPDATE {links} SET live = false WHERE live AND row_id IN (SELECT row_id FROM differing)")
+        connection.execute(
+            f"DELETE FROM {links} WHERE (row_id, list, parent_id) IN"
+            " (SELECT (row_id, list, parent_id) FROM fresh_links)"
+        )
+        connection.execute(f"INSERT INTO {links} SELECT row_id, list, parent_id, true FROM fresh_links")
+    parameters = {"object": obj.name, "read_at": batch.read_at}
+    connection.execute(
+        "INSERT INTO raw_payloads SELECT $object, row_id, $read_at, _payload FROM differing",
+        parameters,
+    )
+    connection.execute("INSERT INTO touched SELECT $object, row_id FROM differing", {"object": obj.name})
+    if batch.defects:
+        connection.executemany(
+            "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?)",
+            [[obj.name, defect.row_id, defect.field, defect.reason, batch.read_at] for defect in batch.defects],
+        )
+    return scalar(connection, "SELECT count(*) FROM differing")
+
+
+def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> list[tuple[str, str]]:
+    """Make tombstones of known rows that the CRM did not return; returns those that were live, with their new state."""
+    if not batch.missing:
+        return []
+    snapshot = _snapshot(obj)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE missing AS SELECT row_id, _state AS was FROM {snapshot}"
+        " WHERE _state <> 'deleted' AND _read_at <= $read_at AND row_id IN (SELECT unnest($ids::VARCHAR[]))",
+        {"read_at": batch.read_at, "ids": list(batch.missing)},
+    )
+    gone = connection.execute(statement("classify_missing"), {"object": obj.name}).fetchall()
+    if gone:
+        connection.executemany(
+            f"UPDATE {snapshot} SET _state = ?, _merged_into = ?, _read_at = ? WHERE row_id = ?",
+            [[state, survivor, batch.read_at, row_id] for row_id, _, state, survivor in gone],
+        )
+        connection.executemany("INSERT INTO touched VALUES (?, ?)", [[obj.name, row_id] for row_id, *_ in gone])
+    return [(row_id, state) for row_id, was, state, _ in gone if was == "live"]
+
+
+def _raise_requests(
+    connection: duckdb.DuckDBPyConnection,
+    catalog: Catalog,
+    obj: CatalogObject,
+    batch: Batch,
+    revived: list[str],
+    gone: list[tuple[str, str]],
+) -> None:
+    """Rows that come or go take others with them, of which the CRM says nothing: ask for those."""
+    now = utc_now()
+    if not obj.dimension:
+        request_mentions(connection, (row_id for row_id, _ in gone), "names a row that went", now)
+        request_mentions(connection, revived, "names a row that came back", now)
+        store_requests(
+            connection,
+            (
+                r
+                for row_id in revived
+                for r in children_requests(catalog, obj.name, row_id, "hangs on a row that came back")
+            ),
+            now,
+        )
+    if batch.complete_since is not None:
+        unmet = _ids(
+            connection,
+            f"SELECT row_id FROM {_snapshot(obj)} WHERE _state = 'live' AND _read_at < ?",
+            [batch.complete_since],
+        )
+        store_requests(connection, (ReadRequest.row(obj.name, i, "not met in a full load") for i in unmet), now)
+
+
+def _settle(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> None:
+    if batch.progress is not None:
+        entry, position = batch.progress
+        connection.execute(
+            "UPDATE read_requests SET position = ? WHERE object = ? AND kind = 'all' AND requested_at = ?",
+            [position, obj.name, entry.requested_at],
+        )
+    if batch.settled:
+        settled = pa.table(
+            {
+                "kind": [entry.request.kind for entry in batch.settled],
+                "field": [entry.request.field for entry in batch.settled],
+                "value": [entry.request.value for entry in batch.settled],
+                "requested_at": pa.array([entry.requested_at for entry in batch.settled], pa.timestamp("us")),
+            }
+        )
+        connection.register("settled", settled)
+        connection.execute(
+            "DELETE FROM read_requests WHERE object = ? AND (kind, field, value, requested_at)"
+            " IN (SELECT (kind, field, value, requested_at) FROM settled)",
+            [obj.name],
+        )
+        connection.unregister("settled")
+
+
+def _stored(value: Any) -> Any:
+    return to_stored(value) if isinstance(value, datetime) else value
+
+
+def _hash64(payload: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(payload, digest_size=8).digest(), "big")
+
+
+def _snapshot(obj: CatalogObject) -> str:
+    return snapshot_table(obj).name
+
+
+def _ids(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> list[str]:
+    return [str(row[0]) for row in connection.execute(sql, parameters or []).fetchall()]

@@ -1,0 +1,28 @@
+"""The warehouse as a Dagster resource."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+
+import dagster as dg
+import duckdb
+
+from orchestration.catalog import Catalog, load_catalog
+from orchestration.pipeline.warehouse import open_warehouse
+from orchestration.settings import PipelineSettings
+
+
+class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Opens ``$DELTA_HOME/warehouse.duckdb`` for a run, as briefly as the step can."""
+
+    @cached_property
+    def settings(self) -> PipelineSettings:
+        return PipelineSettings.from_environment()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return load_catalog()
+
+    def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return open_warehouse(self.settings.warehouse_path, self.catalog, self.settings.lock_wait_seconds)

@@ -1,0 +1,72 @@
+"""A CRM in memory with the client's methods, to test stages without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from orchestration.catalog import CatalogObject
+from orchestration.crm.client import Found
+from orchestration.crm.queries import Query
+from orchestration.crm.rows import Page, Row
+from orchestration.crm.services import DeletedItem
+
+
+@dataclass
+class FakeCrm:
+    """``tables``: service -> id -> fields (typed values; ``links`` under the key ``_links``)."""
+
+    now: datetime
+    tables: dict[str, dict[str, dict[str, object]]] = field(default_factory=dict)
+    deleted: list[DeletedItem] = field(default_factory=list)
+    page_rows: int = 100
+    asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    fail_after_pages: int | None = None
+
+    def server_time(self) -> datetime:
+        return self.now
+
+    def count(self, query: Query) -> int:
+        return len(self._matching(query))
+
+    def deleted_items(self, since: datetime) -> list[DeletedItem]:
+        return [item for item in self.deleted if item.deleted_at is None or item.deleted_at >= since]
+
+    def read(self, query: Query, start_row: int = 0, seen: Iterable[str] = ()) -> Iterator[Page]:
+        ids = sorted(self._matching(query))
+        known = set(seen)
+        for start in range(start_row, max(len(ids), start_row + 1), self.page_rows):
+            if self.fail_after_pages is not None:
+                if self.fail_after_pages == 0:
+                    raise ConnectionError("the CRM went away")
+                self.fail_after_pages -= 1
+            part = ids[start : start + self.page_rows]
+            rows = [self._row(query.object, i) for i in part if i not in known]
+            yield Page(rows, start + self.page_rows >= len(ids), None, [], start, len(part))
+
+    def read_ids(self, obj: CatalogObject, ids: Iterable[str]) -> Found:
+        wanted = list(ids)
+        self.asked.append((obj.name, tuple(wanted)))
+        return Found([self._row(obj, i) for i in wanted if i in self.tables.get(obj.service, {})], [])
+
+    def read_where(self, obj: CatalogObject, name: str, values: Iterable[str]) -> Found:
+        wanted = set(values)
+        rows = self.tables.get(obj.service, {})
+        return Found([self._row(obj, i) for i, row in rows.items() if row.get(name) in wanted], [])
+
+    def _matching(self, query: Query) -> list[str]:
+        rows = self.tables.get(query.object.service, {})
+        if "ModifiedDate" not in query.searchspec:
+            return list(rows)
+        bounds = [part.split("'")[0] for part in query.searchspec.split("'")[1::2]]
+        low = datetime.fromisoformat(bounds[0])
+        high = datetime.fromisoformat(bounds[1]) if len(bounds) > 1 else datetime.max.replace(tzinfo=UTC)
+        return [i for i, row in rows.items() if low <= row["ModifiedDate"] < high]  # type: ignore[operator]
+
+    def _row(self, obj: object, row_id: str) -> Row:
+        service: str = obj.service  # type: ignore[attr-defined]
+        fields = dict(self.tables[service][row_id])
+        links = fields.pop("_links", {})
+        raw = {name: str(value) for name, value in fields.items() if value is not None}
+        return Row(row_id, fields, links, raw)  # type: ignore[arg-type]

@@ -1,0 +1,225 @@
+"""Reading rows as the work list asks: tombstones with their proof, children that follow, loads that resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.catalog import load_catalog
+from orchestration.crm.services import DeletedItem
+from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
+from orchestration.pipeline.ingest import OpenWarehouse, poll
+from orchestration.pipeline.requests import ReadRequest, store_requests
+from orchestration.pipeline.warehouse import open_warehouse, utc_now
+from orchestration.settings import PipelineSettings
+from tests.pipeline.fake_crm import FakeCrm
+
+CATALOG = load_catalog()
+T0 = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
+
+
+@dataclass
+class Bench:
+    crm: FakeCrm
+    open: OpenWarehouse
+    settings: PipelineSettings
+
+    def put(self, service: str, row_id: str, **fields: object) -> None:
+        old = self.crm.tables.setdefault(service, {}).get(row_id, {"ModId": 0})
+        self.crm.tables[service][row_id] = old | fields | {"ModId": old["ModId"] + 1, "ModifiedDate": self.crm.now}  # type: ignore[operator]
+
+    def event(self, name: str, service: str, row_id: str, child_id: str | None = None) -> None:
+        log = self.crm.tables.setdefault("ModificationTracking", {})
+        log[f"E{len(log):05}"] = {
+            "ObjectName": service, "ObjectId": row_id, "ChildName": None, "ChildId": child_id,
+            "EventName": name, "ModificationNumber": 1, "ModifiedDate": self.crm.now,
+        }  # fmt: skip
+
+    def later(self) -> None:
+        self.crm.now += timedelta(minutes=1)
+
+    def load(self) -> None:
+        poll(self.open, self.crm, CATALOG, self.settings, full_load=True)  # type: ignore[arg-type]
+        self.hydrate()
+
+    def sync(self) -> None:
+        self.later()
+        poll(self.open, self.crm, CATALOG, self.settings)  # type: ignore[arg-type]
+        self.hydrate()
+
+    def hydrate(self) -> None:
+        for obj in CATALOG:
+            hydrate(self.open, self.crm, CATALOG, obj)  # type: ignore[arg-type]
+        hydrate_remaining(self.open, self.crm, CATALOG)  # type: ignore[arg-type]
+
+    def states(self, obj: str) -> dict[str, str]:
+        return dict(self.query(f'SELECT row_id, _state FROM snapshot."{obj}"'))
+
+    def query(self, sql: str) -> list[tuple[str, ...]]:
+        with self.open() as connection:
+            return connection.execute(sql).fetchall()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    settings = PipelineSettings(tmp_path)
+
+    @contextmanager
+    def opened() -> Iterator[duckdb.DuckDBPyConnection]:
+        with open_warehouse(settings.warehouse_path, CATALOG, 5) as connection:
+            yield connection
+
+    made = Bench(FakeCrm(T0), opened, settings)
+    for name in ("A", "B"):
+        made.put("Account", name, AccountName=name, TerritoryId="T1")
+    made.put("Contact", "C", AccountId="A", _links={"ListOfAccount": ("A", "B")})
+    made.put("Opportunity", "O", AccountId="A", Revenue="10.50")
+    made.load()
+    return made
+
+
+def test_a_full_load_takes_every_row_with_its_links(bench: Bench) -> None:
+    assert bench.states("account") == {"A": "live", "B": "live"}
+    assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",)]
+    assert bench.query("SELECT Revenue FROM snapshot.opportunity") == [("10.50",)]
+
+
+def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_come_back(bench: Bench) -> None:
+    row = bench.crm.tables["Account"].pop("B")
+    bench.event("WriteRecordUpdated", "Account", "B")
+    bench.sync()
+    assert bench.states("account")["B"] == "lost"
+    bench.crm.tables["Account"]["B"] = row
+    bench.event("WriteRecordUpdated", "Account", "B")
+    bench.sync()
+    assert bench.states("account")["B"] == "live"
+
+
+@pytest.mark.parametrize("proof", ["event", "deleted items"])
+def test_a_delete_is_confirmed_by_the_event_or_by_the_deleted_items_list(bench: Bench, proof: str) -> None:
+    del bench.crm.tables["Account"]["B"]
+    if proof == "event":
+        bench.event("DeleteRecord", "Account", "B")
+    else:
+        bench.crm.deleted.append(DeletedItem("Account", "B", bench.crm.now))
+    bench.sync()
+    assert bench.states("account")["B"] == "deleted"
+
+
+def test_a_delete_event_about_a_row_that_is_still_there_deletes_nothing(bench: Bench) -> None:
+    bench.event("DeleteRecord", "Account", "A")
+    bench.sync()
+    assert bench.states("account")["A"] == "live"
+
+
+def test_children_deleted_with_their_parent_without_a_word_are_found_and_confirmed(bench: Bench) -> None:
+    del bench.crm.tables["Account"]["A"]
+    del bench.crm.tables["Opportunity"]["O"]
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("B",)}
+    bench.event("DeleteRecord", "Account", "A")
+    bench.sync()
+    assert bench.states("opportunity") == {"O": "deleted"}
+    assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live") == [("B",)]
+
+
+def test_a_restored_parent_brings_back_children_and_links_that_no_event_names(bench: Bench) -> None:
+    account, opportunity = bench.crm.tables["Account"].pop("A"), bench.crm.tables["Opportunity"].pop("O")
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("B",)}
+    bench.event("DeleteRecord", "Account", "A")
+    bench.sync()
+    bench.crm.tables["Account"]["A"], bench.crm.tables["Opportunity"]["O"] = account, opportunity
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("A", "B")}
+    bench.event("RestoreRecord", "Account", "A")
+    bench.sync()
+    assert bench.states("opportunity") == {"O": "live"}
+    assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",)]
+
+
+def test_a_merge_names_the_survivor_and_follows_children_that_moved_silently(bench: Bench) -> None:
+    del bench.crm.tables["Account"]["A"]
+    bench.crm.tables["Opportunity"]["O"]["AccountId"] = "B"
+    bench.crm.tables["Contact"]["C"] |= {"AccountId": "B", "_links": {"ListOfAccount": ("B",)}}
+    bench.event("MergeRecords", "Account", "B", "A")
+    bench.sync()
+    assert bench.query("SELECT _state, _merged_into FROM snapshot.account WHERE row_id = 'A'") == [("deleted", "B")]
+    assert bench.query("SELECT AccountId FROM snapshot.opportunity") == [("B",)]
+    assert bench.query("SELECT AccountId FROM snapshot.contact") == [("B",)]
+
+
+def test_an_interrupted_full_load_goes_on_where_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestration.pipeline.hydrate.PAGES_PER_BATCH", 2)
+    bench.crm.page_rows = 10
+    for number in range(95):
+        bench.put("Account", f"X{number:03}", TerritoryId="T1")
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
+    bench.crm.fail_after_pages = 7
+    with pytest.raises(ConnectionError):
+        bench.hydrate()
+    assert bench.query("SELECT position FROM read_requests WHERE object = 'account'")[0][0] > 30
+    bench.crm.fail_after_pages = 7
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
+    with pytest.raises(ConnectionError):
+        bench.hydrate()
+    bench.crm.fail_after_pages = None
+    bench.hydrate()
+    assert set(bench.states("account")) == set(bench.crm.tables["Account"])
+    assert bench.query("SELECT count(*) FROM read_requests") == [(0,)]
+
+
+def test_a_full_load_that_does_not_meet_a_row_asks_for_it_by_id(bench: Bench) -> None:
+    del bench.crm.tables["Account"]["B"]
+    bench.crm.asked.clear()
+    bench.later()
+    bench.load()
+    assert ("account", ("B",)) in bench.crm.asked
+    assert bench.states("account")["B"] == "lost"
+
+
+def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench) -> None:
+    accounts = bench.crm.tables["Account"]
+    real_read_ids = bench.crm.read_ids
+    bench.crm.tables["Account"] = {}
+    bench.crm.read_ids = lambda obj, ids: (bench.crm.tables.update(Account=accounts), real_read_ids(obj, ids))[1]  # type: ignore[method-assign]
+    bench.later()
+    bench.load()
+    assert bench.states("account") == {"A": "live", "B": "live"}
+
+
+def test_a_request_renewed_while_its_answer_was_read_is_not_settled(bench: Bench) -> None:
+    def renew() -> None:
+        with bench.open() as connection:
+            store_requests(connection, [ReadRequest.row("account", "A", "again")], utc_now())
+
+    calls: list[int] = []
+    real: Callable[..., object] = bench.crm.read_ids
+
+    def read_ids(obj: object, ids: object) -> object:
+        answer = real(obj, ids)
+        if not calls:
+            renew()
+        calls.append(1)
+        return answer
+
+    bench.crm.read_ids = read_ids  # type: ignore[method-assign, assignment]
+    renew()
+    bench.hydrate()
+    assert len(calls) == 2
+
+
+def test_reading_a_window_twice_changes_nothing(bench: Bench) -> None:
+    bench.put("Account", "A", AccountName="new")
+    bench.event("WriteRecordUpdated", "Account", "A")
+    bench.sync()
+    with bench.open() as connection:
+        connection.execute("DELETE FROM touched")
+        connection.execute("UPDATE state SET value = '2026-11-24T05:59:59' WHERE name = 'watermark'")
+        connection.execute("DELETE FROM modification_records")
+    bench.sync()
+    assert bench.query("FROM touched") == []
+    assert bench.query("SELECT count(*) FROM modification_records") == [(1,)]
