@@ -17,7 +17,7 @@ $(STAMP): requirements.lock
 	touch $(STAMP)
 
 demo: install  ## start simulator, Dagster, delta service and device page on loopback
-	$(BIN)/python -m demo
+	demo/start
 
 test: install  ## run all tests that this machine can run
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

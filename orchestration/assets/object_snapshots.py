@@ -11,7 +11,6 @@ from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.hydrate import HydrationResult, hydrate
 from orchestration.pipeline.schema import snapshot_table
-from orchestration.pipeline.warehouse import scalar
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.warehouse import WarehouseResource
 
@@ -47,16 +46,14 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
             context.log.warning(
                 "%d %s rows could not be understood; see table quarantine", result.quarantined, obj.name
             )
-        with warehouse.open() as connection:
-            live = scalar(connection, f"SELECT count(*) FROM {snapshot_table(obj).name} WHERE _state = 'live'")
-        return dg.MaterializeResult(metadata=_metadata(result, live, crm.client.operations_spent - before))
+        return dg.MaterializeResult(metadata=_metadata(result, crm.client.operations_spent - before))
 
     return snapshot
 
 
-def _metadata(result: HydrationResult, live_rows: int, operations: int) -> dict[str, dg.MetadataValue]:
+def _metadata(result: HydrationResult, operations: int) -> dict[str, dg.MetadataValue]:
     metadata: dict[str, dg.MetadataValue] = {
-        "dagster/row_count": dg.MetadataValue.int(live_rows),
+        "dagster/row_count": dg.MetadataValue.int(result.live_rows),
         "rows_read": dg.MetadataValue.int(result.rows_read),
         "rows_changed": dg.MetadataValue.int(result.changed),
         "rows_deleted": dg.MetadataValue.int(result.deleted),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import duckdb
+
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.crm.client import CrmClient
 from orchestration.crm.queries import Query
@@ -17,7 +19,7 @@ from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.pipeline.snapshots import Batch, SettledRequest, merge_batch
-from orchestration.pipeline.warehouse import transaction, utc_now
+from orchestration.pipeline.warehouse import scalar, transaction, utc_now
 
 IDS_PER_BATCH = 1_000
 PAGES_PER_BATCH = 20
@@ -33,13 +35,21 @@ class HydrationResult:
     lost: int = 0
     revived: int = 0
     quarantined: int = 0
+    live_rows: int = 0
     by_reason: dict[str, int] = field(default_factory=dict)
 
 
 def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj: CatalogObject) -> HydrationResult:
     """Answer all requests for one object, those included that the answers give rise to."""
     result = HydrationResult()
-    while pending := _pending(open_warehouse, obj):
+    while True:
+        with open_warehouse() as connection:
+            pending = _pending(connection, obj)
+            if not pending:
+                result.live_rows = scalar(
+                    connection, f"SELECT count(*) FROM {snapshot_table(obj).name} WHERE _state = 'live'"
+                )
+                return result
         for batch in _read(open_warehouse, crm, obj, pending):
             with open_warehouse() as connection, transaction(connection):
                 merged = merge_batch(connection, catalog, obj, batch)
@@ -50,8 +60,7 @@ def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj
             result.revived += merged.revived
             result.quarantined += len(batch.defects)
         for request in pending:
-            result.by_reason[request.request.reason] = result.by_reason.get(request.request.reason, 0) + 1
-    return result
+            result.by_reason[request.reason] = result.by_reason.get(request.reason, 0) + 1
 
 
 def hydrate_remaining(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog) -> HydrationResult:
@@ -69,13 +78,12 @@ def hydrate_remaining(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Ca
     return total
 
 
-def _pending(open_warehouse: OpenWarehouse, obj: CatalogObject) -> list[SettledRequest]:
-    with open_warehouse() as connection:
-        rows = connection.execute(
-            "SELECT object, kind, field, value, reason, requested_at, position FROM read_requests"
-            " WHERE object = ? ORDER BY kind, field, value",
-            [obj.name],
-        ).fetchall()
+def _pending(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> list[SettledRequest]:
+    rows = connection.execute(
+        "SELECT object, kind, field, value, reason, requested_at, position FROM read_requests"
+        " WHERE object = ? ORDER BY kind, field, value",
+        [obj.name],
+    ).fetchall()
     return [SettledRequest(ReadRequest(*row[:5]), row[5], row[6]) for row in rows]
 
 

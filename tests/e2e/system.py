@@ -1,0 +1,145 @@
+"""The real processes: simulator, Dagster jobs, delta service; started on free ports, ended by process group."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+
+PROJECT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+SECRET = "an-end-to-end-test-secret-of-enough-bytes"
+AUDIENCE = "territory-delta"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@dataclass
+class System:
+    """One CRM, one pipeline home, one delta service."""
+
+    home: Path
+    crm_port: int = field(default_factory=free_port)
+    service_port: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.environment = {
+            **os.environ,
+            "DELTA_HOME": str(self.home),
+            "CRMOD_URL": f"http://127.0.0.1:{self.crm_port}/Services/Integration",
+            "CRMOD_USERNAME": "DEMO/INTEGRATION",
+            "CRMOD_PASSWORD": "simulator-only",
+            "DELTA_JWT_SECRET": SECRET,
+            **self.environment,
+        }
+        self.environment.pop("DAGSTER_HOME", None)
+        self.http = httpx.Client(timeout=60)
+
+    @property
+    def service(self) -> str:
+        return f"http://127.0.0.1:{self.service_port}"
+
+    def start_crm(self, accounts: int, territories: int, seed: int, *options: str) -> None:
+        arguments = ["--port", self.crm_port, "--accounts", accounts, "--territories", territories, "--seed", seed]
+        self._start("crm", [BIN / "python", "-m", "crm_simulator", *arguments, "--min-interval-ms", 0, *options])
+        wait_until(lambda: answers(f"http://127.0.0.1:{self.crm_port}/control/summary"), 60, "the simulator is up")
+
+    def start_service(self) -> None:
+        arguments = ["--host", "127.0.0.1", "--port", self.service_port]
+        self._start("service", [BIN / "python", "-m", "delta_service", *arguments])
+        wait_until(lambda: answers(f"{self.service}/healthz"), 30, "the service is up")
+
+    def wait_published(self) -> None:
+        wait_until(lambda: answers(f"{self.service}/readyz"), 30, "the service is ready")
+
+    def kill(self, name: str) -> None:
+        """As a crash would: no chance to clean up."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def start_job(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [BIN / "dagster", "job", "execute", "-m", "orchestration.definitions", "-j", name, *options]
+        with (self.home / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [str(part) for part in command],
+                cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def run_job(self, name: str, *options: str, expect_success: bool = True) -> str:
+        """Returns what the job printed."""
+        log = self.home / f"{name}.log"
+        log.write_bytes(b"")
+        code = self.start_job(name, *options).wait(timeout=300)
+        printed = log.read_text(errors="replace")
+        assert (code == 0) is expect_success, f"job {name} ended with {code}:\n{printed[-6000:]}"
+        return printed
+
+    def control(self, path: str, **body: Any) -> Any:
+        answer = self.http.post(f"http://127.0.0.1:{self.crm_port}/control/{path}", json=body)
+        assert answer.status_code == 200, f"{path} {body}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def records(self, service: str) -> list[dict[str, Any]]:
+        answer = self.http.get(f"http://127.0.0.1:{self.crm_port}/control/records/{service}")
+        assert answer.status_code == 200, answer.text
+        records: list[dict[str, Any]] = answer.json()
+        return records
+
+    def token(self, *territories: str, **claims: Any) -> str:
+        now = int(time.time())
+        body = {"aud": AUDIENCE, "iat": now, "nbf": now - 5, "exp": now + 3600, "sub": "e2e", **claims}
+        return jwt.encode({**body, "territories": list(territories)}, SECRET, algorithm="HS256")
+
+    def stop(self) -> None:
+        self.http.close()
+        for name in list(self.processes):
+            self.kill(name)
+
+    def _start(self, name: str, command: list[Any]) -> None:
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [str(part) for part in command],
+                cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+
+@contextmanager
+def running_system(home: Path, **environment: str) -> Iterator[System]:
+    system = System(home, environment=environment)
+    try:
+        yield system
+    finally:
+        system.stop()
