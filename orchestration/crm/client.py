@@ -129,7 +129,7 @@ class CrmClient:
         """
         if query.sort_field != ID:
             raise ValueError("only an order by Id survives changes between pages")
-        pages = walk(lambda row: self._ask(query, row, MAX_PAGE_SIZE_ROWS), _row_ids, MAX_PAGE_SIZE_ROWS)
+        pages = walk(lambda row: self._ask(query, row, MAX_PAGE_SIZE_ROWS), lambda a: a.ids, MAX_PAGE_SIZE_ROWS)
         for answer, fresh in pages:
             yield self._with_whole_links(query, _only(answer.page, fresh), answer)
 
@@ -162,7 +162,8 @@ class CrmClient:
                 request = deleted_items_request(self._wsdls, since, offset, row)
                 return self._call(request, lambda root, _: read_deleted_items(root, offset))
 
-            pages = walk(fetch, lambda page: list(page.items), DELETED_ITEMS_PAGE_ROWS)
+            # The list is in order of time only, so entries of one second may swap places.
+            pages = walk(fetch, lambda page: list(page.items), DELETED_ITEMS_PAGE_ROWS, total_order=False)
             return [page.items[key] for page, fresh in pages for key in page.items if key in fresh]
         except CrmNoAccess as error:
             logger.warning(
@@ -258,11 +259,6 @@ class CrmClient:
             yield session
         finally:
             self._free.put(session)
-
-
-def _row_ids(answer: Answer) -> list[str]:
-    page = answer.page
-    return [row.id for row in page.rows] + [defect.row_id for defect in page.quarantined if defect.row_id]
 
 
 def _only(page: Page, ids: set[str]) -> Page:

@@ -126,12 +126,8 @@ class Fault:
         if "RIP_WAIT_ERROR_TIMEOUT" in self.text:
             return Action.RETRY_SMALLER
         if self.code == _BACKEND:
-            return Action.BAD_CREDENTIALS if self._about_password else Action.LOGIN_AGAIN_ONCE
+            return Action.BAD_CREDENTIALS if _PASSWORD.search(self.text) else Action.LOGIN_AGAIN_ONCE
         return ACTIONS.get(self.code, Action.REFUSED)
-
-    @property
-    def _about_password(self) -> bool:
-        return bool(_PASSWORD.search(self.text)) and not _SESSION.search(self.text)
 
     @property
     def names_session(self) -> bool:

@@ -2,20 +2,22 @@
 
 The CRM runs a stateless query anew for each page (only a login session pages over a snapshot). When a row before the
 current position vanishes between two requests, the rest moves up, and the row that now stands before the next page is
-never sent. So each page is asked from the last row of the page before, and must hold a row already seen: under one
-total, unchanging order (the Id), whatever follows a seen row and is not on this page is on a later one. If no seen row
-is there, the reader steps back, ever further, at last to row 0, which needs no such proof. Rows that come twice are
-told by their keys.
+never sent. So each page is asked from the last row of the page before, and must hold that row. If it does not, the
+reader steps back, ever further, until a page holds any row seen before, or starts at row 0, which needs no such proof:
+under one total, unchanging order (the Id) whatever follows a seen row and is not on its page is on a later one. Rows
+that come twice are told by their keys; that seen rows come in another order than before shows that there is no such
+order, and is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 from orchestration.crm.errors import CrmAnswerError
 
-_MAX_RESTARTS = 3
+_MAX_RESTARTS = 20
 
 
 class Slice(Protocol):
@@ -31,29 +33,56 @@ S = TypeVar("S", bound=Slice)
 
 
 def walk(
-    fetch: Callable[[int], S], keys: Callable[[S], Sequence[str]], page_size_rows: int
+    fetch: Callable[[int], S], keys: Callable[[S], Sequence[str]], page_size_rows: int, total_order: bool = True
 ) -> Iterator[tuple[S, set[str]]]:
     """All pages from row 0 to the last, each with the keys on it that were on no page before.
 
-    ``fetch`` reads the page that starts at a row. Raises :class:`CrmAnswerError` if pages never join up, which means
-    that the order is not stable.
+    ``fetch`` reads the page that starts at a row. Raises :class:`CrmAnswerError` if the order is not stable; without a
+    ``total_order``, only if the pages do not join up.
     """
-    seen: set[str] = set()
-    start, step, restarts = 0, page_size_rows, 0
+    seen = _Seen(total_order)
+    start, back, restarts = 0, 0, 0
     while True:
         page = fetch(start)
         found = keys(page)
-        if start and seen.isdisjoint(found):
-            start, step = max(0, start - step), step * 2
-            if start == 0:
-                restarts += 1
-                if restarts > _MAX_RESTARTS:
-                    raise CrmAnswerError("the pages of an answer do not join up: the CRM does not keep one order")
+        if start and not seen.joins(found, stepped_back=back > 0):
+            back = back * 2 or page_size_rows
+            start = max(0, start - back)
+            restarts += start == 0
+            if restarts > _MAX_RESTARTS:
+                raise CrmAnswerError("the pages of an answer do not join up: the CRM does not keep one order")
             continue
-        step = page_size_rows
-        fresh = set(found) - seen
-        seen |= fresh
-        yield page, fresh
+        back = 0
+        yield page, seen.add(found)
         if page.last:
             return
         start += max(page.received - 1, 1)
+
+
+class _Seen:
+    def __init__(self, total_order: bool) -> None:
+        self._total_order = total_order
+        # The place of each key in the order; None for one that appeared among rows already passed.
+        self._places: dict[str, int | None] = {}
+        self._furthest: str | None = None
+        self._previous: str | None = None
+
+    def joins(self, found: Sequence[str], stepped_back: bool) -> bool:
+        """Whether nothing can lie between the rows seen so far and this page."""
+        return self._previous in found or (stepped_back and any(key in self._places for key in found))
+
+    def add(self, found: Sequence[str]) -> set[str]:
+        """Take a page in; returns the keys that are new."""
+        places = [place for key in found if (place := self._places.get(key)) is not None]
+        if self._total_order and any(after < before for before, after in pairwise(places)):
+            raise CrmAnswerError("seen rows come in another order: the CRM does not keep one order")
+        fresh = {key for key in found if key not in self._places}
+        ahead = not self._places
+        for key in found:
+            if key in fresh and key not in self._places:
+                self._places[key] = len(self._places) if ahead else None
+                self._furthest = key if ahead else self._furthest
+            elif key == self._furthest:
+                ahead = True
+        self._previous = found[-1] if found else None
+        return fresh

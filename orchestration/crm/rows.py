@@ -7,7 +7,7 @@ dates become None. Here the page must be whole or it is an error, and a bad valu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -79,10 +79,11 @@ class Page:
 
 @dataclass(frozen=True)
 class Answer:
-    """A page as it came: ``unfinished`` names the child lists, by row id, that hold more than was sent."""
+    """A page as it came: its ids in the CRM's order, and the child lists, by row id, that hold more than was sent."""
 
     page: Page
-    unfinished: dict[str, list[Link]] = field(default_factory=dict)
+    ids: list[str]
+    unfinished: dict[str, list[Link]]
 
     @property
     def received(self) -> int:
@@ -134,6 +135,7 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
 
     rows: list[Row] = []
     quarantined: list[Defect] = []
+    ids: list[str] = []
     unfinished: dict[str, list[Link]] = {}
     reader = _RowReader(query)
     for element in rows_element:
@@ -142,8 +144,10 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
         row, more = reader.read(element)
         if isinstance(row, Defect):
             quarantined.append(row)
+            ids += [row.row_id] if row.row_id else []
         else:
             rows.append(row)
+            ids.append(row.id)
             if more:
                 unfinished[row.id] = more
     received = len(rows_element)
@@ -153,7 +157,7 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
         raise CrmAnswerError(f"{service}: an empty page that is not the last")
     if last and record_count is not None and received and record_count > start_row + received:
         raise CrmAnswerError(f"{service}: the last page ends at row {start_row + received} of {record_count}")
-    return Answer(Page(rows, last, record_count, quarantined, start_row, received), unfinished)
+    return Answer(Page(rows, last, record_count, quarantined, start_row, received), ids, unfinished)
 
 
 def list_element(root: etree._Element, service: str) -> etree._Element:

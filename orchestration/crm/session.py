@@ -35,6 +35,8 @@ ATTEMPTS: Mapping[Action, int] = {
     Action.ASK_AGAIN: 3,
     Action.LOGIN_AGAIN_ONCE: 2,
 }
+# The front end turned the request away: it is not counted as an operation.
+_NEVER_RAN = {Action.RETRY_AFTER, Action.STOP, Action.LOGIN_AGAIN_ONCE, Action.BAD_CREDENTIALS}
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _MAX_ASKED_PAUSE_SECONDS = 60.0
@@ -108,7 +110,7 @@ class CrmSession:
             except _FailedAttemptError as failure:
                 failures[failure.action] += 1
                 if failures[failure.action] >= ATTEMPTS.get(failure.action, 1):
-                    raise failure.error from failure.__cause__
+                    raise failure.error from failure.error.__cause__
                 self._prepare_retry(request, failure, failures.total())
 
     def plain_get(self) -> Reply:
@@ -119,7 +121,7 @@ class CrmSession:
 
     def close(self) -> None:
         """Log off, where there is a session to end: the company has only ten."""
-        if self._settings.auth is AuthMode.SESSION and self._http.has_cookie(_COOKIE):
+        if self._settings.auth == AuthMode.SESSION and self._http.has_cookie(_COOKIE):
             try:
                 self._http.get(parameters={"command": "logoff"})
             except errors.CrmError as error:
@@ -140,10 +142,11 @@ class CrmSession:
 
     def _attempt(self, request: Request, read: Callable[[etree._Element, Reply], T]) -> T:
         subject = request.operation.name
-        if self._settings.auth is AuthMode.SESSION and not self._http.has_cookie(_COOKIE):
+        if self._settings.auth == AuthMode.SESSION and not self._http.has_cookie(_COOKIE):
             self._login()
+        had_session = self._http.has_cookie(_COOKIE)
         envelope = copy.deepcopy(request.envelope)
-        if self._settings.auth is AuthMode.STATELESS:
+        if self._settings.auth == AuthMode.STATELESS:
             envelope, _ = self._token.apply(envelope, {})
         body = etree.tostring(envelope, xml_declaration=True, encoding="utf-8")
         self._pacer.wait()
@@ -166,13 +169,13 @@ class CrmSession:
             raise self._counted("bad answer", Action.ASK_AGAIN, error) from error
         except errors.CrmCredentialsError as error:
             raise self._refused(error) from None
-        if any(code.startswith(("SBL-ODU", "SBL-SBL-70172")) for code in fault.codes):
-            self._meter.add(-request.operations)  # turned away by the front end before it ran
-        raise self._failure(fault, subject)
+        if fault.action in _NEVER_RAN:
+            self._meter.add(-request.operations)
+        raise self._failure(fault, subject, had_session)
 
-    def _failure(self, fault: Fault, subject: str) -> _FailedAttemptError:
+    def _failure(self, fault: Fault, subject: str, had_session: bool) -> _FailedAttemptError:
         action = fault.action
-        if action is Action.LOGIN_AGAIN_ONCE and not fault.names_session and not self._http.has_cookie(_COOKIE):
+        if action is Action.LOGIN_AGAIN_ONCE and not fault.names_session and not had_session:
             # A backend fault in a language we do not read, and no session that could have ended: the password.
             action = Action.BAD_CREDENTIALS
         if action is Action.BAD_CREDENTIALS:

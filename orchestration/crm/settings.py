@@ -55,6 +55,7 @@ class CrmSettings:
                 raise ConfigurationError(f"{name} must be a whole number {bounds}")
             return int(text)
 
+        url, username, password = (required(f"CRMOD_{name}") for name in ("URL", "USERNAME", "PASSWORD"))
         wsdl_dir = Path(environment.get("CRMOD_WSDL_DIR", "").strip() or SHIPPED_WSDL_DIR)
         if not wsdl_dir.is_dir():
             raise ConfigurationError(f"CRMOD_WSDL_DIR: {wsdl_dir} is not a directory")
@@ -62,9 +63,9 @@ class CrmSettings:
         if auth not in set(AuthMode):
             raise ConfigurationError("CRMOD_AUTH must be `stateless` or `session`")
         return cls(
-            url=_endpoint(required("CRMOD_URL")),
-            username=required("CRMOD_USERNAME").strip(),
-            password=required("CRMOD_PASSWORD"),
+            url=_endpoint(url),
+            username=username.strip(),
+            password=password,
             wsdl_dir=wsdl_dir,
             sessions=number("CRMOD_SESSIONS", 1, MAX_SESSIONS) or 4,
             operations_budget=number("CRMOD_OPERATIONS_BUDGET", 1, None),

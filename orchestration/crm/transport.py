@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import requests
-import urllib3
 
 from orchestration.crm.errors import CrmAnswerError, CrmTooHeavy, CrmUnavailable
 
@@ -32,9 +31,9 @@ class Reply:
 class HttpSession:
     """A ``requests`` session with its own cookies and connection."""
 
-    def __init__(self, url: str, read_timeout_seconds: float = READ_TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
-        self._timeout = (CONNECT_TIMEOUT_SECONDS, read_timeout_seconds)
+        self._timeout = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
         self._session = requests.Session()
         self._session.headers.update({"Accept-Encoding": "gzip", "User-Agent": "territory-delta"})
 
@@ -77,7 +76,7 @@ class HttpSession:
             # Seen on real pods: from here on this session asks for plain answers.
             self._session.headers["Accept-Encoding"] = "identity"
             raise CrmAnswerError("the answer's compression is damaged") from error
-        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+        except requests.exceptions.ReadTimeout as error:
             raise CrmTooHeavy(f"the CRM did not answer within {self._timeout[1]:g} s") from error
         except requests.exceptions.RequestException as error:
             if isinstance(error, requests.exceptions.ConnectionError) and "Read timed out" in str(error):

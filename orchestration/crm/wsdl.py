@@ -50,7 +50,8 @@ class Operation:
             with _loading:  # zeep resolves types lazily while serialising
                 envelope = self.client.create_message(service, self.name, **arguments)
         except (TypeError, zeep.exceptions.Error) as error:
-            raise ConfigurationError(f"{self.path}: {self.name} does not take this request: {error}") from error
+            reason = str(error).partition(" Signature:")[0]
+            raise ConfigurationError(f"{self.path}: {self.name} does not take this request: {reason}") from error
         assert isinstance(envelope, etree._Element)
         return envelope
 
@@ -61,6 +62,7 @@ class WsdlDirectory:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._paths: dict[str, Path] | None = None
+        self._operations: dict[str, Operation] = {}
 
     def operation(self, input_element: str) -> Operation:
         """The operation whose input element has this local name.
@@ -70,17 +72,23 @@ class WsdlDirectory:
         with _loading:
             if self._paths is None:
                 self._paths = _inputs(self._directory)
-            path = self._paths.get(input_element)
-            if path is None:
-                raise ConfigurationError(f"{self._directory}: no WSDL here declares {input_element}")
-            document = _document(path, path.stat().st_mtime_ns)
-        client: Any = zeep.Client(document, settings=_ZEEP)  # type: ignore[no-untyped-call]
-        for binding in document.bindings.values():
-            for name, operation in getattr(binding, "_operations", {}).items():
-                body = operation.input.body
-                if body is not None and body.qname.localname == input_element:
-                    return Operation(path, name, client, binding, operation)
-        raise ConfigurationError(f"{path}: {input_element} belongs to no bound SOAP operation")
+            if input_element not in self._operations:
+                path = self._paths.get(input_element)
+                if path is None:
+                    raise ConfigurationError(f"{self._directory}: no WSDL here declares {input_element}")
+                self._operations[input_element] = _operation(path, input_element)
+            return self._operations[input_element]
+
+
+def _operation(path: Path, input_element: str) -> Operation:
+    document = _document(path, path.stat().st_mtime_ns)
+    client: Any = zeep.Client(document, settings=_ZEEP)  # type: ignore[no-untyped-call]
+    for binding in document.bindings.values():
+        for name, operation in getattr(binding, "_operations", {}).items():
+            body = operation.input.body
+            if body is not None and body.qname.localname == input_element:
+                return Operation(path, name, client, binding, operation)
+    raise ConfigurationError(f"{path}: {input_element} belongs to no bound SOAP operation")
 
 
 def _inputs(directory: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.crm import ConfigurationError, CrmClient, LogShape, Query, any_of
-from tests.crm.wire import CONTACT, LINKED, FakeCrm, page, v2_wsdl, write_wsdls
+from tests.crm.wire import CONTACT, LINKED, FakeCrm, page, settings, v2_wsdl, write_wsdls
 
 
 def test_a_query_names_its_fields_and_paging_in_the_namespaces_of_the_wsdl(client: CrmClient, crm: FakeCrm) -> None:
@@ -70,8 +70,6 @@ def test_a_service_without_a_wsdl_is_a_configuration_error_that_names_it(client:
 
 
 def test_a_company_specific_wsdl_brings_its_own_namespace(crm: FakeCrm, tmp_path: Path) -> None:
-    from tests.crm.wire import settings
-
     (tmp_path / "contact.wsdl").write_text(v2_wsdl("Contact", {"Id": "string", "plGrade": "string"}, {}, "10/2004"))
     shape = LogShape("contact", "Contact", {"plGrade": CONTACT.fields["Name"]})
     crm.say(page("<Contact><Id>1</Id><plGrade>A</plGrade></Contact>"))
@@ -81,8 +79,6 @@ def test_a_company_specific_wsdl_brings_its_own_namespace(crm: FakeCrm, tmp_path
 
 
 def test_two_wsdls_for_one_service_are_refused(crm: FakeCrm, tmp_path: Path) -> None:
-    from tests.crm.wire import settings
-
     write_wsdls(tmp_path)
     (tmp_path / "other.wsdl").write_text((tmp_path / "anything.wsdl").read_text())
     with CrmClient(settings(crm, tmp_path)) as client, pytest.raises(ConfigurationError, match="also declared"):

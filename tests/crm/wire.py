@@ -81,7 +81,8 @@ def v2_wsdl(service: str, fields: dict[str, str], children: dict[str, tuple[str,
  xmlns:q="urn:/crmondemand/xml/{service}/Query" xmlns:d="urn:/crmondemand/xml/{service}/Data">
 <wsdl:types>{query}{data}
 <xsd:schema targetNamespace="{tns}" elementFormDefault="qualified">
-<xsd:import namespace="urn:/crmondemand/xml/{service}/Query"/><xsd:import namespace="urn:/crmondemand/xml/{service}/Data"/>
+<xsd:import namespace="urn:/crmondemand/xml/{service}/Query"/>
+<xsd:import namespace="urn:/crmondemand/xml/{service}/Data"/>
 <xsd:element name="{op}_Input"><xsd:complexType><xsd:sequence><xsd:element ref="q:ListOf{service}"/>
 <xsd:element name="LOVLanguageMode" type="xsd:string" minOccurs="0"/>
 <xsd:element name="ViewMode" type="xsd:string" minOccurs="0"/></xsd:sequence></xsd:complexType></xsd:element>
@@ -110,7 +111,8 @@ def _bound(service: str, op: str, input_: str, output: str, tns: str) -> str:
 <wsdl:output message="tns:{output}"/></wsdl:operation></wsdl:portType>
 <wsdl:binding name="{service}" type="tns:{service}"><soap:binding transport="http://schemas.xmlsoap.org/soap/http"/>
 <wsdl:operation name="{op}"><soap:operation soapAction="document/{tns}:{op}"/>
-<wsdl:input><soap:body use="literal"/></wsdl:input><wsdl:output><soap:body use="literal"/></wsdl:output></wsdl:operation>
+<wsdl:input><soap:body use="literal"/></wsdl:input>
+<wsdl:output><soap:body use="literal"/></wsdl:output></wsdl:operation>
 </wsdl:binding><wsdl:service name="{service}"><wsdl:port binding="tns:{service}" name="{service}">
 <soap:address location="https://crm.invalid/Services/Integration"/></wsdl:port></wsdl:service></wsdl:definitions>"""
 
@@ -248,6 +250,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 64 * 1024  # headers and body in one packet
     server: _Server
 
     def do_GET(self) -> None:

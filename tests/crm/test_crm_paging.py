@@ -1,0 +1,317 @@
+"""Reading everything while the rows change, and reading by id."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from orchestration.crm import MODIFICATION_TRACKING, CrmAnswerError, CrmClient, CrmTooHeavy, Query
+from orchestration.crm.paging import walk
+from tests.crm.wire import CONTACT, LINKED, Asked, FakeCrm, manager_fault, page, row
+
+Connect = Callable[..., CrmClient]
+
+
+class Table:
+    """Rows as a CRM keeps them, queried anew for each page; ``between`` runs before every answer."""
+
+    def __init__(self, count: int) -> None:
+        self.ids = [f"1-{n:05}" for n in range(count)]
+        self.between: Callable[[], None] = lambda: None
+
+    def __call__(self, asked: Asked) -> bytes:
+        self.between()
+        ids = sorted(set(asked.ids) & set(self.ids)) if asked.ids else sorted(self.ids)
+        part = ids[asked.start : asked.start + asked.page_size]
+        return page(*map(row, part), last=asked.start + asked.page_size >= len(ids))
+
+
+def ids_of(client: CrmClient) -> list[str]:
+    return [r.id for found in client.read(Query(CONTACT)) for r in found.rows]
+
+
+def test_every_row_of_many_pages_is_read_once(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = table = Table(350)
+    assert ids_of(client) == table.ids
+    assert [asked.start for asked in crm.asked] == [0, 99, 198, 297]
+
+
+@pytest.mark.parametrize("vanish", [1, 3, 99, 100, 150, 250])
+def test_rows_that_vanish_between_pages_take_no_other_row_with_them(
+    client: CrmClient, crm: FakeCrm, vanish: int
+) -> None:
+    crm.answer = table = Table(400)
+    everything = list(table.ids)
+
+    def between() -> None:
+        if len(crm.asked) == 4:  # 298 rows were read
+            del table.ids[:vanish]
+
+    table.between = between
+    assert ids_of(client) == everything
+
+
+def test_the_last_row_seen_may_itself_vanish(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = table = Table(250)
+    everything = list(table.ids)
+    table.between = lambda: table.ids.remove("1-00099") if len(crm.asked) == 2 else None
+    assert ids_of(client) == everything
+    assert [asked.start for asked in crm.asked[:3]] == [0, 99, 0]
+
+
+def test_rows_that_appear_before_the_position_are_no_trouble(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = table = Table(250)
+    before = set(table.ids)
+    table.between = lambda: table.ids.extend(f"0-{n}" for n in range(150)) if len(crm.asked) == 3 else None
+    found = ids_of(client)
+    assert before <= set(found)
+    assert len(found) == len(set(found))
+
+
+class Part(list[str]):
+    last = False
+
+    @property
+    def received(self) -> int:
+        return len(self)
+
+
+class Churn:
+    """A table that changes at random before each answer."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.size = self.chance.choice([2, 3, 5, 10])
+        self.rows = set(self.chance.sample(range(1000), self.chance.randrange(60)))
+        self.throughout = set(self.rows)
+
+    def __call__(self, start: int) -> Part:
+        if self.chance.random() < 0.7:
+            gone = self.chance.sample(sorted(self.rows), min(len(self.rows), self.chance.randrange(4)))
+            self.rows.difference_update(gone)
+            self.throughout.difference_update(gone)
+            self.rows.update(self.chance.sample(range(1000), self.chance.randrange(3)))
+        part = Part(f"{n:03}" for n in sorted(self.rows)[start : start + self.size])
+        part.last = start + self.size >= len(self.rows)
+        return part
+
+
+def test_no_row_that_is_there_throughout_is_ever_lost() -> None:
+    """The algorithm alone, on thousands of random histories."""
+    for seed in range(3000):
+        table = Churn(seed)
+        found = [key for _, fresh in walk(table, list, table.size) for key in fresh]
+        assert len(found) == len(set(found))
+        assert {f"{n:03}" for n in table.throughout} <= set(found), seed
+
+
+@pytest.mark.parametrize("count", [150, 250, 1000])
+def test_an_order_that_changes_from_page_to_page_is_an_error(client: CrmClient, crm: FakeCrm, count: int) -> None:
+    rows = [row(f"1-{n:05}") for n in range(count)]
+    chance = random.Random(count)
+
+    def answer(asked: Asked) -> bytes:
+        chance.shuffle(rows)
+        return page(*rows[asked.start : asked.start + 100], last=asked.start + 100 >= count)
+
+    crm.answer = answer
+    with pytest.raises(CrmAnswerError, match="one order"):
+        list(client.read(Query(CONTACT)))
+
+
+def test_an_order_that_never_holds_is_an_error(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = lambda asked: page(*(row(f"{len(crm.asked)}-{n}") for n in range(100)), last=False)
+    with pytest.raises(CrmAnswerError, match="one order"):
+        list(client.read(Query(CONTACT)))
+
+
+def test_a_short_page_that_is_not_the_last_loses_nothing(client: CrmClient, crm: FakeCrm) -> None:
+    crm.say(page(*(row(f"1-{n:05}") for n in range(42)), last=False))
+    crm.answer = table = Table(130)
+    assert ids_of(client) == table.ids
+    assert crm.asked[1].start == 41
+
+
+def test_reading_by_another_order_than_id_is_refused(client: CrmClient) -> None:
+    with pytest.raises(ValueError, match="Id"):
+        next(client.read(Query(CONTACT, sort_field="ModifiedDate")))
+
+
+def test_rows_put_aside_are_reported_once_and_count_as_seen(client: CrmClient, crm: FakeCrm) -> None:
+    bad = row("1-00099", "<Visits>x</Visits>")
+    crm.say(page(*(row(f"1-{n:05}") for n in range(99)), bad, last=False), page(bad, row("2")))
+    pages = list(client.read(Query(CONTACT)))
+    assert [d.row_id for found in pages for d in found.quarantined] == ["1-00099"]
+    assert sum(len(found.rows) for found in pages) == 100
+
+
+def test_rows_put_aside_keep_their_place_in_the_order(client: CrmClient, crm: FakeCrm) -> None:
+    table = Table(250)
+    bad = {row_id: row(row_id, "<Visits>x</Visits>") for row_id in table.ids[::7]}
+
+    def answer(asked: Asked) -> bytes:
+        if len(crm.asked) == 3:
+            table.ids.remove("1-00198")
+        part = table.ids[asked.start : asked.start + 100]
+        return page(*(bad.get(i) or row(i) for i in part), last=asked.start + 100 >= len(table.ids))
+
+    crm.answer = answer
+    pages = list(client.read(Query(CONTACT)))
+    assert sorted(d.row_id or "" for found in pages for d in found.quarantined) == sorted(bad)
+    assert sum(len(found.rows) for found in pages) == 250 - len(bad)
+
+
+@pytest.mark.parametrize(("start", "size"), [(-1, 100), (0, 0), (0, 101)])
+def test_a_page_out_of_bounds_is_refused_before_it_is_sent(
+    client: CrmClient, crm: FakeCrm, start: int, size: int
+) -> None:
+    with pytest.raises(ValueError, match="1 to 100"):
+        client.query_page(Query(CONTACT), start, size)
+    assert crm.asked == []
+
+
+def test_rows_are_read_by_id_fifty_at_a_time(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = table = Table(300)
+    found = client.read_ids(CONTACT, [*table.ids[:120], "gone", table.ids[0]])
+    assert sorted(r.id for r in found.rows) == table.ids[:120]
+    assert sorted(len(asked.ids) for asked in crm.asked) == [21, 50, 50]
+    assert client.operations_spent == 3
+
+
+def test_no_ids_ask_nothing(client: CrmClient, crm: FakeCrm) -> None:
+    assert client.read_ids(CONTACT, []).rows == []
+    assert crm.asked == []
+
+
+@pytest.mark.parametrize(
+    "codes", [("SBL-DBC-00112",), ("SBL-EAI-04376", "SBL-DAT-00407"), ("SBL-EAI-04376",)], ids=lambda codes: codes[-1]
+)
+@pytest.mark.parametrize("limit", [10, 30])
+def test_ids_are_halved_when_they_are_too_many(
+    client: CrmClient, crm: FakeCrm, codes: tuple[str, ...], limit: int
+) -> None:
+    table = Table(60)
+    crm.answer = lambda asked: manager_fault(*codes) if len(asked.ids) > limit else table(asked)
+    assert sorted(r.id for r in client.read_ids(CONTACT, table.ids).rows) == table.ids
+
+
+def test_halving_ends_at_ten(connect: Connect, crm: FakeCrm) -> None:
+    client = connect(sessions=1)
+    crm.answer = lambda _: manager_fault("SBL-DBC-00112")
+    with pytest.raises(CrmTooHeavy):
+        client.read_ids(CONTACT, Table(50).ids)
+    assert [len(asked.ids) for asked in crm.asked] == [50, 25, 12, 10]
+
+
+def test_chunks_run_in_parallel_over_the_sessions(connect: Connect, crm: FakeCrm) -> None:
+    client = connect(sessions=3)
+    table = Table(200)
+    client.read_ids(CONTACT, table.ids[:1])  # the first goes alone, until the credentials are proven
+    together = threading.Barrier(3)
+
+    def answer(asked: Asked) -> bytes:
+        together.wait(timeout=20)
+        return table(asked)
+
+    crm.answer = answer
+    assert len(client.read_ids(CONTACT, table.ids[:150]).rows) == 150
+
+
+def test_one_failing_chunk_fails_the_reading(client: CrmClient, crm: FakeCrm) -> None:
+    table = Table(200)
+    crm.answer = lambda asked: manager_fault("SBL-EAI-04316") if "1-00060" in asked.ids else table(asked)
+    with pytest.raises(Exception, match="SBL-EAI-04316"):
+        client.read_ids(CONTACT, table.ids)
+
+
+def test_rows_that_were_not_asked_for_are_an_error(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = lambda _: page(row("1"), row("2"))
+    with pytest.raises(CrmAnswerError, match="1 rows came"):
+        client.read_ids(CONTACT, ["1"])
+
+
+def test_rows_are_read_by_a_field_and_paged(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = table = Table(250)
+    found = client.read_where(CONTACT, "Name", ["O'Neil"])
+    assert len(found.rows) == 250
+    assert crm.asked[0].searchspec == "[Name] = 'O''Neil'"
+    assert len(crm.asked) == 3
+    assert table.ids == sorted(r.id for r in found.rows)
+
+
+# Child lists
+
+
+def contact(row_id: str, *accounts: str, last: str = "true") -> str:
+    links = "".join(f"<Account><AccountId>{a}</AccountId></Account>" for a in accounts)
+    return row(row_id, f'<ListOfAccount lastpage="{last}">{links}</ListOfAccount>')
+
+
+def test_links_are_sorted_and_unique(client: CrmClient, crm: FakeCrm) -> None:
+    crm.say(page(contact("1", "b", "a", "b"), contact("2"), row("3")))
+    rows = client.query_page(Query(LINKED), 0).rows
+    assert [r.links for r in rows] == [{"ListOfAccount": ("a", "b")}, {"ListOfAccount": ()}, {"ListOfAccount": ()}]
+    assert client.operations_spent == 1 + 3
+
+
+def test_a_link_that_names_no_parent_puts_the_row_aside(client: CrmClient, crm: FakeCrm) -> None:
+    crm.say(page(row("1", '<ListOfAccount lastpage="true"><Account/></ListOfAccount>')))
+    (defect,) = client.query_page(Query(LINKED), 0).quarantined
+    assert defect.field == "ListOfAccount.AccountId"
+
+
+class Links:
+    """One contact with many links; ``between`` runs before every answer."""
+
+    def __init__(self, count: int, say_last: bool = True) -> None:
+        self.accounts = [f"A-{n:04}" for n in range(count)]
+        self.say_last = say_last
+        self.between: Callable[[], None] = lambda: None
+
+    def __call__(self, asked: Asked) -> bytes:
+        self.between()
+        (children,) = asked.rows()[0].iter("{*}ListOfAccount")
+        start, size = int(children.get("startrownum")), int(children.get("pagesize"))
+        last = str(start + size >= len(self.accounts)).lower()
+        text = contact("1", *self.accounts[start : start + size], last=last)
+        return page(text if self.say_last else text.replace(f' lastpage="{last}"', "", 1))
+
+
+@pytest.mark.parametrize("say_last", [True, False])
+@pytest.mark.parametrize("count", [1, 100, 101, 350])
+def test_a_child_list_is_read_to_its_end(client: CrmClient, crm: FakeCrm, count: int, say_last: bool) -> None:
+    crm.answer = table = Links(count, say_last)
+    (found,) = client.query_page(Query(LINKED), 0).rows
+    assert found.links["ListOfAccount"] == tuple(table.accounts)
+    assert client.operations_spent == 2 * len(crm.asked)
+    for asked in crm.asked[1:]:
+        assert asked.searchspec == "[Id] = '1'"
+        assert next(asked.root.iter("{*}AccountId")).get("sortorder") == "ASC"
+
+
+def test_links_that_vanish_while_they_are_read_take_no_other_with_them(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = table = Links(350)
+    everything = set(table.accounts)
+    table.between = lambda: table.accounts.__delitem__(slice(0, 5)) if len(crm.asked) == 4 else None
+    (found,) = client.query_page(Query(LINKED), 0).rows
+    assert set(found.links["ListOfAccount"]) == everything
+
+
+def test_a_row_that_vanishes_while_its_links_are_read_is_left_out(client: CrmClient, crm: FakeCrm) -> None:
+    crm.say(page(contact("1", "a", last="false"), contact("2", "a")), page())
+    assert [r.id for r in client.query_page(Query(LINKED), 0).rows] == ["2"]
+
+
+def test_an_endless_empty_child_list_is_an_error(client: CrmClient, crm: FakeCrm) -> None:
+    crm.answer = lambda _: page(contact("1", last="false"))
+    with pytest.raises(CrmAnswerError):
+        client.query_page(Query(LINKED), 0)
+
+
+def test_the_log_is_a_shape_like_any_other() -> None:
+    query = Query(MODIFICATION_TRACKING)
+    assert list(query.types)[:3] == ["Id", "ObjectName", "ObjectId"]
+    assert "ModId" not in query.types
