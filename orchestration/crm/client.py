@@ -112,6 +112,10 @@ class CrmClient:
         """How often each fault code, and each other kind of failure, was met; retried ones too."""
         return self._meter.faults
 
+    def check(self, obj: Shape) -> None:
+        """Raise :class:`ConfigurationError` if the CRM's WSDLs lack the object or a field of it. Sends nothing."""
+        self._requests.query_page(Query(obj), 0, MAX_PAGE_SIZE_ROWS)
+
     def query_page(
         self, query: Query, start_row: int, page_size: int = MAX_PAGE_SIZE_ROWS, count: bool = False
     ) -> Page:
@@ -122,7 +126,7 @@ class CrmClient:
         answer = self._ask(query, start_row, page_size, count)
         return self._with_whole_links(query, answer.page, answer)
 
-    def read(self, query: Query) -> Iterator[Page]:
+    def read(self, query: Query, start_row: int = 0, seen: Iterable[str] = ()) -> Iterator[Page]:
         """All rows, each once, in pages; no row that is there throughout is lost (see :mod:`paging`).
 
         The query must sort by ``Id``, the only order that no edit changes.

@@ -11,7 +11,7 @@ order, and is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
@@ -33,26 +33,33 @@ S = TypeVar("S", bound=Slice)
 
 
 def walk(
-    fetch: Callable[[int], S], keys: Callable[[S], Sequence[str]], page_size_rows: int, total_order: bool = True
+    fetch: Callable[[int], S],
+    keys: Callable[[S], Sequence[str]],
+    page_size_rows: int,
+    total_order: bool = True,
+    start_row: int = 0,
+    seen_before: Iterable[str] = (),
 ) -> Iterator[tuple[S, set[str]]]:
     """All pages from row 0 to the last, each with the keys on it that were on no page before.
 
     ``fetch`` reads the page that starts at a row. Raises :class:`CrmAnswerError` if the order is not stable; without a
-    ``total_order``, only if the pages do not join up.
+    ``total_order``, only if the pages do not join up. A reading that was interrupted goes on from ``start_row`` if the
+    page there holds a row ``seen_before``, else steps back like any other.
     """
-    seen = _Seen(total_order)
-    start, back, restarts = 0, 0, 0
+    seen = _Seen(total_order, seen_before)
+    start, back, restarts = start_row, 0, 0
+    resumed = start_row > 0
     while True:
         page = fetch(start)
         found = keys(page)
-        if start and not seen.joins(found, stepped_back=back > 0):
+        if start and not seen.joins(found, any_row=resumed or back > 0):
             back = back * 2 or page_size_rows
             start = max(0, start - back)
             restarts += start == 0
             if restarts > _MAX_RESTARTS:
                 raise CrmAnswerError("the pages of an answer do not join up: the CRM does not keep one order")
             continue
-        back = 0
+        back, resumed = 0, False
         yield page, seen.add(found)
         if page.last:
             return
@@ -60,16 +67,16 @@ def walk(
 
 
 class _Seen:
-    def __init__(self, total_order: bool) -> None:
+    def __init__(self, total_order: bool, seen_before: Iterable[str]) -> None:
         self._total_order = total_order
         # The place of each key in the order; None for one that appeared among rows already passed.
-        self._places: dict[str, int | None] = {}
+        self._places: dict[str, int | None] = dict.fromkeys(seen_before)
         self._furthest: str | None = None
         self._previous: str | None = None
 
-    def joins(self, found: Sequence[str], stepped_back: bool) -> bool:
-        """Whether nothing can lie between the rows seen so far and this page."""
-        return self._previous in found or (stepped_back and any(key in self._places for key in found))
+    def joins(self, found: Sequence[str], any_row: bool) -> bool:
+        """Whether nothing can lie between the rows seen so far and this page; ``any_row`` of them may show it."""
+        return self._previous in found or (any_row and any(key in self._places for key in found))
 
     def add(self, found: Sequence[str]) -> set[str]:
         """Take a page in; returns the keys that are new."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from lxml import etree
 
-from orchestration.catalog import Link
+from orchestration.catalog import FieldType, Link
 from orchestration.crm.errors import CrmAnswerError
 from orchestration.crm.queries import ID, Query
 from orchestration.crm.values import Value, typed
@@ -173,22 +173,30 @@ def list_element(root: etree._Element, service: str) -> etree._Element:
 class _RowReader:
     def __init__(self, query: Query) -> None:
         self._object = query.object.name
-        self._types = query.types
-        self._kinds = [(name, kind) for name, kind in query.types.items() if name != ID]
+        self._names: dict[str, str] = {}
+        self._blank: dict[str, Value] = dict.fromkeys(query.types)
+        self._typed = [(name, kind) for name, kind in query.types.items() if kind is not FieldType.STRING]
         self._links = query.links
         self._lists = {link.list for link in query.links}
 
     def read(self, element: etree._Element) -> tuple[Row | Defect, list[Link]]:
         raw: dict[str, str] = {}
+        values = self._blank.copy()
         lists: dict[str, etree._Element] = {}
         damage: tuple[str, str] | None = None
-        types = self._types
+        names = self._names
         for child in element:
-            name = local_name(child.tag)
-            if name in types:
+            tag = child.tag
+            name = names.get(tag)
+            if name is None:
+                name = names[tag] = local_name(tag)
+            if name in values:
                 if name in raw or len(child):
                     damage = (name, "given twice" if name in raw else "not a plain value")
-                raw[name] = child.text or ""
+                if text := child.text:
+                    raw[name] = values[name] = text
+                else:
+                    raw[name] = ""
             elif name in self._lists:
                 lists[name] = child
         row_id = raw.get(ID, "").strip()
@@ -196,12 +204,13 @@ class _RowReader:
             return Defect(self._object, None, ID, "missing"), []
         if damage is not None:
             return Defect(self._object, row_id, *damage), []
-        values: dict[str, Value] = {}
-        for name, kind in self._kinds:
-            try:
-                values[name] = typed(raw.get(name), kind)
-            except ValueError as error:
-                return Defect(self._object, row_id, name, str(error)), []
+        del values[ID]
+        for name, kind in self._typed:
+            if wire := raw.get(name):
+                try:
+                    values[name] = typed(wire, kind)
+                except ValueError as error:
+                    return Defect(self._object, row_id, name, str(error)), []
         links: dict[str, tuple[str, ...]] = {}
         more: list[Link] = []
         for link in self._links:

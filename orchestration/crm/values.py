@@ -11,6 +11,7 @@ from orchestration.catalog import FieldType
 Value = str | int | bool | date | datetime | None
 
 _INT = re.compile(r"[+-]?[0-9]{1,18}\Z")
+_JSON_NUMBER = re.compile(r"(?:0|-?[1-9][0-9]*)(?:\.[0-9]+)?\Z")
 _DECIMAL = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?\Z")
 _ZONE = r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
 _DATE = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}){_ZONE}?\Z")
@@ -20,6 +21,8 @@ _BOOLEANS = {"true": True, "1": True, "y": True, "false": False, "0": False, "n"
 
 def decimal_text(text: str) -> str:
     """A decimal as JSON number text that keeps the source's digits: ``+.50`` is ``0.50``, ``007`` is ``7``."""
+    if _JSON_NUMBER.match(text):
+        return text
     match = _DECIMAL.match(text)
     if match is None or not (match[2] or match[3]):
         raise ValueError("not a decimal number")
@@ -58,6 +61,8 @@ def _date_time(text: str) -> datetime:
         raise ValueError("not a date and time")
     seconds, fraction, zone = match.groups()
     try:
+        if zone == "Z" and fraction is None:
+            return datetime.fromisoformat(text)
         moment = datetime.fromisoformat(f"{seconds}{(fraction or '.0')[:7]:0<7}{zone or 'Z'}")
         return moment.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -73,14 +78,12 @@ _CONVERTERS: Mapping[FieldType, Callable[[str], Value]] = {
 }
 
 
-def typed(text: str | None, kind: FieldType) -> Value:
+def typed(text: str, kind: FieldType) -> Value:
     """The value of a field, None when it is blank (the CRM leaves blank fields out, strings may come empty).
 
     Raises ValueError with a reason that does not repeat the text.
     """
-    if not text:
-        return None
     if kind is FieldType.STRING:
-        return text
+        return text or None
     text = text.strip()
     return _CONVERTERS[kind](text) if text else None

@@ -61,6 +61,9 @@ def test_a_field_the_wsdl_lacks_is_a_configuration_error_that_names_it(client: C
     shape = LogShape("contact", "Contact", {**CONTACT.fields, "CustomText0": CONTACT.fields["Name"]})
     with pytest.raises(ConfigurationError, match="CustomText0"):
         client.query_page(Query(shape), 0)
+    with pytest.raises(ConfigurationError, match="CustomText0"):
+        client.check(shape)
+    client.check(CONTACT)
     assert crm.asked == []
 
 
