@@ -129,11 +129,18 @@ class CrmClient:
     def read(self, query: Query, start_row: int = 0, seen: Iterable[str] = ()) -> Iterator[Page]:
         """All rows, each once, in pages; no row that is there throughout is lost (see :mod:`paging`).
 
-        The query must sort by ``Id``, the only order that no edit changes.
+        The query must sort by ``Id``, the only order that no edit changes. A reading that was interrupted goes on from
+        ``start_row`` (0-based), given the ids ``seen`` before; those do not come again.
         """
         if query.sort_field != ID:
             raise ValueError("only an order by Id survives changes between pages")
-        pages = walk(lambda row: self._ask(query, row, MAX_PAGE_SIZE_ROWS), lambda a: a.ids, MAX_PAGE_SIZE_ROWS)
+        pages = walk(
+            lambda row: self._ask(query, row, MAX_PAGE_SIZE_ROWS),
+            lambda answer: answer.ids,
+            MAX_PAGE_SIZE_ROWS,
+            start_row=start_row,
+            seen_before=seen,
+        )
         for answer, fresh in pages:
             yield self._with_whole_links(query, _only(answer.page, fresh), answer)
 

@@ -315,3 +315,14 @@ def test_the_log_is_a_shape_like_any_other() -> None:
     query = Query(MODIFICATION_TRACKING)
     assert list(query.types)[:3] == ["Id", "ObjectName", "ObjectId"]
     assert "ModId" not in query.types
+
+
+def test_an_interrupted_reading_goes_on_where_it_was_or_steps_back_until_it_joins_up(
+    client: CrmClient, crm: FakeCrm
+) -> None:
+    crm.answer = table = Table(250)
+    everything, seen = list(table.ids), table.ids[:120]
+    del table.ids[:60]  # while nobody reads: what stood at row 119 stands at row 59 now
+    pages = client.read(Query(CONTACT), start_row=119, seen=seen)
+    assert [r.id for found in pages for r in found.rows] == everything[120:]
+    assert [asked.start for asked in crm.asked][:2] == [119, 19]
