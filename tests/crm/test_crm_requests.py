@@ -29,9 +29,11 @@ def test_a_query_names_its_fields_and_paging_in_the_namespaces_of_the_wsdl(clien
     assert [child.text for child in input_[1:]] == ["LIC", "Broadest"]
 
 
-def test_each_request_carries_one_username_token(client: CrmClient, crm: FakeCrm) -> None:
+def test_each_request_and_each_repetition_carries_one_username_token(client: CrmClient, crm: FakeCrm) -> None:
+    crm.say(b"damaged", page())
     for _ in range(2):
         client.query_page(Query(CONTACT), 0)
+    assert len(crm.asked) == 3
     for asked in crm.asked:
         (name,) = asked.root.iter("{*}Username")
         (password,) = asked.root.iter("{*}Password")
