@@ -73,7 +73,9 @@ _PASSWORD = re.compile(r"passwor[dt]|kennwort|wachtwoord|mot de passe|contraseñ
 _SESSION = re.compile(
     r"session\b.*\b(not available|expired|invalid|timed out)|(invalid|expired)\b.*\bsession", re.I | re.S
 )
-_HICCUP = re.compile(r"Session already invalidated|Nested timers", re.I)
+_PASSING = re.compile(
+    r"Session already invalidated|Nested timers|IntegrationServletException|number of concurrent sessions", re.I
+)
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -121,7 +123,7 @@ class Fault:
             return ACTIONS[self.code]
         if _REJECTED.search(f"{self.fault_code} {self.text}"):
             return Action.BAD_CREDENTIALS
-        if _HICCUP.search(self.text) or "IntegrationServletException" in self.text:
+        if _PASSING.search(self.text):
             return Action.RETRY
         if "RIP_WAIT_ERROR_TIMEOUT" in self.text:
             return Action.RETRY_SMALLER

@@ -204,8 +204,9 @@ def test_a_login_without_a_cookie_has_failed_and_is_not_repeated(connect: Connec
     assert len(crm.asked) == 1
 
 
-def test_a_login_while_the_pod_is_down_is_repeated(connect: Connect, crm: FakeCrm) -> None:
-    crm.say(Said(b"<html>", 503), front_fault("SBL-ODU-01005"))
+def test_a_login_while_the_pod_is_down_or_full_is_repeated(connect: Connect, crm: FakeCrm) -> None:
+    full = b"The maximum number of concurrent sessions was reached. (SBL-ODU-01006)"
+    crm.say(Said(b"<html>", 503), front_fault("SBL-ODU-01005"), Said(full))
     crm.answer = Pod()
     assert len(connect(auth="session").query_page(Query(CONTACT), 0).rows) == 1
 
