@@ -1,7 +1,5 @@
 """What can be run. Job names are stable: operators, schedules and tests call them."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from orchestration.assets.modification_records import PollConfig

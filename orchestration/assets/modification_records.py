@@ -1,7 +1,5 @@
 """The CRM's event log, read window by window."""
 
-from __future__ import annotations
-
 from datetime import UTC
 
 import dagster as dg

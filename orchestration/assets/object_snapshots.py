@@ -1,7 +1,5 @@
 """One snapshot asset for each object of the catalog: the newest state of its rows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

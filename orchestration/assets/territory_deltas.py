@@ -1,7 +1,5 @@
 """From snapshots to publications: content versions, visibility, per-territory deltas, and the delta store."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 

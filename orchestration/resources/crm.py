@@ -1,7 +1,5 @@
 """The CRM as a Dagster resource."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """The warehouse as a Dagster resource."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 from functools import cached_property
 

@@ -1,0 +1,90 @@
+"""What Dagster loads: names that operators use must not change unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from orchestration.definitions import defs
+from tests.e2e.system import PROJECT
+
+
+def test_the_definitions_load_and_resolve() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_assets_jobs_and_sensors_are_these() -> None:
+    graph = defs.resolve_asset_graph()
+    shape = {
+        key.to_user_string(): (
+            graph.get(key).group_name,
+            sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+            sorted(graph.get(key).pools or ()),
+        )
+        for key in sorted(graph.materializable_asset_keys)
+    }
+    snapshots = ["account", "activity", "contact", "opportunity", "order", "territory", "user"]
+    child = ["account", "modification_records"]
+    pool = ["warehouse_writer"]
+    assert shape == {
+        "modification_records": ("ingest", [], pool),
+        "territory": ("snapshots", ["modification_records"], pool),
+        "user": ("snapshots", ["modification_records"], pool),
+        "account": ("snapshots", ["modification_records"], pool),
+        "contact": ("snapshots", child, pool),
+        "opportunity": ("snapshots", child, pool),
+        "activity": ("snapshots", child, pool),
+        "order": ("snapshots", child, pool),
+        "row_versions": ("deltas", snapshots, pool),
+        "visibility": ("deltas", snapshots, pool),
+        "territory_deltas": ("deltas", ["row_versions", "visibility"], pool),
+        "delta_store": ("deltas", ["territory_deltas"], pool),
+    }
+    repository = defs.get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"} == {
+        "sync", "full_load", "release_held_publication", "rebuild_delta_store",
+    }  # fmt: skip
+    (sensor,) = repository.sensor_defs
+    assert sensor.name == "crm_changes"
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+
+def test_every_asset_tells_its_purpose_owner_and_kinds() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners == ["team:crm-data"], key
+        assert node.kinds, key
+
+
+def test_the_instance_settings_limit_the_writer_pool_to_one_run() -> None:
+    settings = yaml.safe_load((PROJECT / "orchestration/dagster_home/dagster.yaml").read_text())
+    assert settings["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
+    assert settings["telemetry"] == {"enabled": False}
+
+
+def test_the_pipeline_knows_nothing_of_the_simulator() -> None:
+    for room in ("orchestration", "delta_service"):
+        for path in (PROJECT / room).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert "crm_simulator" not in text, path
+            assert room == "orchestration" or "from orchestration" not in text, path
+    for path in (PROJECT / "crm_simulator").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "from orchestration" not in text, path
+        assert "from delta_service" not in text, path
+
+
+def test_the_readme_names_every_variable_that_the_code_reads() -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    read: set[str] = set()
+    for room in ("orchestration", "delta_service"):
+        for path in Path(PROJECT / room).rglob("*.py"):
+            words = path.read_text(encoding="utf-8").replace('"', " ").replace("'", " ").split()
+            read |= {w.strip(",()[]:`.") for w in words if w.startswith(("CRMOD_", "DELTA_", "SYNC_", "WAREHOUSE_"))}
+    named = {word for word in read if word.isupper() and "{" not in word}
+    assert named
+    assert not {word for word in named if word not in readme and f"{word}_" not in readme}
