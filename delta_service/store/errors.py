@@ -1,0 +1,31 @@
+"""What the delta store refuses, as types a caller can tell apart."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Base of everything the delta store raises on purpose."""
+
+
+class StoreUnavailableError(StoreError):
+    """There is no store at the path yet, it has no content, or this version cannot read it."""
+
+
+class StoreIdentityError(StoreError):
+    """The store belongs to another history (or serves other objects); only a full copy may change that."""
+
+
+class StaleSeqError(StoreError):
+    """The publication does not follow the one the store has: somebody else was first, or one is missing."""
+
+
+class ChangeSetError(StoreError):
+    """A change set (or full copy) contradicts the store or itself. Nothing was written; a full copy heals the store."""
+
+
+class HistoryExpiredError(StoreError):
+    """The publication asked about lies before the horizon."""
+
+
+class PageExpiredError(StoreError):
+    """The bodies of the publication a page was fixed to are no longer kept, or row keys were assigned anew."""

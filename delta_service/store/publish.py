@@ -1,0 +1,152 @@
+"""One publication into the store: staged row by row, applied set by set.
+
+The cost follows what changes. A row that moves between territories touches integers only, never its body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apsw
+
+from delta_service.store.batches import batches
+from delta_service.store.changes import OPEN_SEQ, ChangeSet, Publication, RowChange, TerritoryHead
+from delta_service.store.connection import to_microseconds
+from delta_service.store.errors import ChangeSetError, StaleSeqError
+from delta_service.store.schema import INSERT_BODY, INSERT_HEAD, signed
+from delta_service.store.territory_keys import TerritoryKeys
+
+STAGING = (
+    """CREATE TEMP TABLE staged_row (
+        object INTEGER NOT NULL, row_id TEXT NOT NULL, version BIGINT, digest BIGINT, body_key BIGINT, merged_into TEXT,
+        PRIMARY KEY (object, row_id))""",
+    """CREATE TEMP TABLE staged_visibility (
+        territory INTEGER NOT NULL, object INTEGER NOT NULL, row_id TEXT NOT NULL, entered INTEGER NOT NULL)""",
+)
+STAGE_ROW = "INSERT INTO staged_row VALUES (?, ?, ?, ?, ?, ?)"
+STAGE_VISIBILITY = "INSERT INTO staged_visibility VALUES (?, ?, ?, ?)"
+NEXT_BODY_KEY = "SELECT coalesce(max(body_key), 0) + 1 FROM row_body"
+
+ADD_ROWS = "INSERT INTO row (object, row_id) SELECT object, row_id FROM staged_row WHERE true ON CONFLICT DO NOTHING"
+KEY_ROWS = """CREATE TEMP TABLE changed_row AS
+    SELECT row.key AS row_key, staged.version, staged.digest, staged.body_key, staged.merged_into
+    FROM staged_row AS staged JOIN row ON row.object = staged.object AND row.row_id = staged.row_id
+    ORDER BY row.key"""
+CLOSE_VERSIONS = """UPDATE row_version SET to_seq = :seq
+    WHERE to_seq = :open AND row_key IN (SELECT row_key FROM changed_row)"""
+OPEN_VERSIONS = """INSERT INTO row_version (row_key, from_seq, to_seq, version, digest, body_key)
+    SELECT row_key, :seq, :open, version, digest, body_key FROM changed_row WHERE body_key IS NOT NULL"""
+SET_MERGED = """UPDATE row SET merged_into = changed.merged_into FROM changed_row AS changed
+    WHERE changed.row_key = row.key AND row.merged_into IS DISTINCT FROM changed.merged_into"""
+TOUCH = """UPDATE visibility SET touched_seq = :seq
+    WHERE to_seq = :open AND row_key IN (SELECT row_key FROM changed_row)"""
+
+# Sorted like the table, so that neighbours are written together.
+KEY_VISIBILITY = """CREATE TEMP TABLE changed_visibility AS
+    SELECT staged.territory, staged.object, row.key AS row_key, staged.entered
+    FROM staged_visibility AS staged JOIN row ON row.object = staged.object AND row.row_id = staged.row_id
+    ORDER BY staged.territory, staged.object, row.key"""
+LEAVE = """UPDATE visibility SET to_seq = :seq, touched_seq = :seq FROM changed_visibility AS changed
+    WHERE changed.entered = 0 AND visibility.territory = changed.territory AND visibility.object = changed.object
+      AND visibility.row_key = changed.row_key AND visibility.to_seq = :open"""
+ENTER = """INSERT INTO visibility (territory, object, row_key, from_seq, to_seq, touched_seq)
+    SELECT territory, object, row_key, :seq, :open, :seq FROM changed_visibility AS changed
+    WHERE entered = 1 AND NOT EXISTS (SELECT 1 FROM visibility AS held
+        WHERE held.territory = changed.territory AND held.object = changed.object AND held.row_key = changed.row_key
+          AND held.to_seq = :open)"""
+
+# A clock that was set back must not make a time resolve to a publication later than the one a device knew then.
+INSERT_PUBLICATION = """INSERT INTO publication (seq, as_of_us, published_at_us)
+    SELECT :seq, :as_of_us, CASE WHEN :published_at_us > newest THEN :published_at_us ELSE newest END
+    FROM (SELECT coalesce(max(published_at_us), 0) AS newest FROM publication)"""
+# The fence: of two writers with the same publication, one changes no row here.
+PUBLISH = """UPDATE meta SET published_seq = :seq,
+    as_of_us = CASE WHEN as_of_us > :as_of_us THEN as_of_us ELSE :as_of_us END
+    WHERE published_seq = :seq - 1"""
+
+
+def apply(connection: apsw.Connection, change_set: ChangeSet) -> None:
+    """Apply a publication inside the caller's transaction. Raises ChangeSetError, StaleSeqError."""
+    publication = change_set.publication
+    bounds = {"seq": publication.seq, "open": OPEN_SEQ}
+    objects: dict[str, int] = dict(connection.execute("SELECT name, key FROM object"))
+    territories = TerritoryKeys(connection)
+    for statement in STAGING:
+        connection.execute(statement)
+    try:
+        _apply_rows(connection, change_set.rows, objects, bounds)
+        staged = (
+            (territories[change.territory], objects[change.object], change.row_id, int(change.entered))
+            for change in change_set.visibility
+        )
+        _apply_visibility(connection, staged, bounds)
+        _apply_heads(connection, change_set.heads, objects, territories, publication.seq)
+    except KeyError as error:
+        raise ChangeSetError(f"object {error} is not served") from None
+    finally:
+        for table in ("staged_row", "changed_row", "staged_visibility", "changed_visibility"):
+            connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+    _publish(connection, publication)
+
+
+def _apply_rows(
+    connection: apsw.Connection, rows: Iterable[RowChange], objects: dict[str, int], bounds: dict[str, int]
+) -> None:
+    next_body_key: int = connection.execute(NEXT_BODY_KEY).get
+    for batch in batches(rows):
+        staged: list[tuple[Any, ...]] = []
+        bodies: list[tuple[int, bytes]] = []
+        for row in batch:
+            if row.body is None:
+                staged.append((objects[row.object], row.row_id, None, None, None, row.merged_into))
+                continue
+            if row.version is None or row.digest is None:
+                raise ChangeSetError(f"{row.object} {row.row_id} has a body but no version or digest")
+            version, digest = signed(row.version), signed(row.digest)
+            staged.append((objects[row.object], row.row_id, version, digest, next_body_key, row.merged_into))
+            bodies.append((next_body_key, row.body.encode()))
+            next_body_key += 1
+        connection.executemany(STAGE_ROW, staged)
+        connection.executemany(INSERT_BODY, bodies)
+    for statement in (ADD_ROWS, KEY_ROWS, CLOSE_VERSIONS, OPEN_VERSIONS, SET_MERGED, TOUCH):
+        connection.execute(statement, bounds)
+
+
+def _apply_visibility(connection: apsw.Connection, staged: Iterator[tuple[Any, ...]], bounds: dict[str, int]) -> None:
+    connection.executemany(STAGE_VISIBILITY, staged)
+    (count, enters) = connection.execute("SELECT count(*), coalesce(sum(entered), 0) FROM staged_visibility").get
+    connection.execute(KEY_VISIBILITY)
+    if connection.execute("SELECT count(*) FROM changed_visibility").get != count:
+        raise ChangeSetError("a row enters or leaves a territory that the store has never had")
+    connection.execute(LEAVE, bounds)
+    if connection.changes() != count - enters:
+        raise ChangeSetError("a row leaves a territory that did not see it")
+    connection.execute(ENTER, bounds)
+    if connection.changes() != enters:
+        raise ChangeSetError("a row enters a territory that sees it already")
+
+
+def _apply_heads(
+    connection: apsw.Connection,
+    heads: Iterable[TerritoryHead],
+    objects: dict[str, int],
+    territories: TerritoryKeys,
+    seq: int,
+) -> None:
+    connection.executemany(
+        INSERT_HEAD,
+        ((territories[h.territory], objects[h.object], seq, h.rows, signed(h.digest)) for h in heads),
+    )
+
+
+def _publish(connection: apsw.Connection, publication: Publication) -> None:
+    times = {
+        "seq": publication.seq,
+        "as_of_us": to_microseconds(publication.as_of),
+        "published_at_us": to_microseconds(publication.published_at),
+    }
+    connection.execute(INSERT_PUBLICATION, times)
+    connection.execute(PUBLISH, times)
+    if connection.changes() != 1:
+        raise StaleSeqError(f"publication {publication.seq} does not follow the newest one")
