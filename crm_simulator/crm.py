@@ -1,0 +1,191 @@
+"""The CRM's state: tables, clock, event log, deleted items and meters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from crm_simulator.records import IdSequence, Record, Table
+from crm_simulator.schema import OBJECTS, Field, ObjectType
+from crm_simulator.values import V1_FORMAT, parse_stamp, stamp
+
+RETENTION_DAYS = 30  # of the event log and of deleted items
+DEFAULT_TRACKED = frozenset(name for name, kind in OBJECTS.items() if kind.tracked)
+
+Getter = Callable[[Record], str | None]
+
+
+class Clock:
+    """The server's clock: real time plus what it was advanced by."""
+
+    def __init__(self, source: Callable[[], float] = time.time) -> None:
+        self._source = source
+        self._offset_seconds = 0.0
+
+    def now(self) -> datetime:
+        """Aware, UTC."""
+        return datetime.fromtimestamp(self._source() + self._offset_seconds, UTC)
+
+    def advance(self, seconds: float) -> None:
+        self._offset_seconds += seconds
+
+
+@dataclass
+class Touched:
+    """What one action changed: ids by object, whether or not anything tells of it, and the number of events."""
+
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    events: int = 0
+
+    def add(self, object_name: str, id_: str) -> None:
+        self.ids.setdefault(object_name, []).append(id_)
+
+
+@dataclass(frozen=True)
+class Action:
+    """An entry of the list of recent actions."""
+
+    at: str
+    text: str
+    rows: int
+    events: int
+
+
+@dataclass(frozen=True)
+class DeletedItem:
+    """An entry of the Deleted Items list; ``deleted_at`` is a stamp."""
+
+    id: str
+    object_name: str
+    object_id: str
+    type: str
+    name: str
+    deleted_at: str
+    deleted_by: str
+    external_system_id: str | None
+
+
+class Crm:
+    """Everything the simulated CRM knows. Hold ``lock`` around each use; ``version`` moves with every change."""
+
+    def __init__(self, tracked: Collection[str] = DEFAULT_TRACKED, clock: Clock | None = None) -> None:
+        self.lock = threading.Lock()
+        self.clock = clock or Clock()
+        self.tracked = frozenset(tracked)
+        self.tables = {name: Table(kind) for name, kind in OBJECTS.items()}
+        self.ids = IdSequence()
+        self.integration_user = ""
+        self.deleted_items: dict[str, DeletedItem] = {}
+        self.operations: Counter[str] = Counter()
+        self.actions: deque[Action] = deque(maxlen=200)
+        self.version = 0
+        self._getters: dict[tuple[str, str], Getter] = {}
+
+    def now(self) -> str:
+        return stamp(self.clock.now())
+
+    def new_record(self, object_name: str, values: dict[str, str | None]) -> Record:
+        """Build a record with its audit fields and add it; ``values`` are in wire form."""
+        table = self.tables[object_name]
+        now = self.now()
+        audit = {
+            "Id": next(self.ids),
+            "ModId": "0",
+            "CreatedDate": now,
+            "CreatedById": self.integration_user,
+            "ModifiedDate": now,
+            "ModifiedById": self.integration_user,
+        }
+        merged = audit | values
+        record = Record(str(merged["Id"]), [merged.get(field.name) for field in table.kind.stored])
+        table.add(record)
+        self.version += 1
+        return record
+
+    def touch(self, object_name: str, record: Record, changes: dict[str, str | None]) -> None:
+        """Change a record as a save does: with a new modification number and date."""
+        table = self.tables[object_name]
+        number = int(table.get(record, "ModId") or 0) + 1
+        audit = {"ModId": str(number), "ModifiedDate": self.now(), "ModifiedById": self.integration_user}
+        table.set(record, audit | changes)
+        self.version += 1
+
+    def alter(self, object_name: str, record: Record, changes: dict[str, str | None]) -> None:
+        """Change a record without a trace, as merges do to what hangs on the merged rows."""
+        self.tables[object_name].set(record, changes)
+        self.version += 1
+
+    def log(
+        self, touched: Touched, event: str, object_name: str, record: Record, child: tuple[str, str] | None = None
+    ) -> None:
+        """Write an event, if the object is tracked. ``child`` is the other row's object and id."""
+        if object_name not in self.tracked:
+            return
+        child_name, child_id = child or (None, None)
+        values = {
+            "ObjectName": object_name,
+            "ObjectId": record.id,
+            "ChildName": child_name,
+            "ChildId": child_id,
+            "EventName": event,
+            "ModificationNumber": self.tables[object_name].get(record, "ModId"),
+        }
+        self.new_record("ModificationTracking", values)
+        touched.events += 1
+
+    def remember(self, text: str, touched: Touched) -> None:
+        """Add to the list of recent actions."""
+        rows = sum(len(ids) for ids in touched.ids.values())
+        self.actions.appendleft(Action(self.now(), text, rows, touched.events))
+
+    def purge(self) -> None:
+        """Drop events and deleted items that are past their retention time, as the regular purge does."""
+        bound = stamp(self.clock.now() - timedelta(days=RETENTION_DAYS))
+        log = self.tables["ModificationTracking"]
+        for _, id_ in list(log.by_modified.irange(maximum=(bound, ""))):
+            log.purge(log.records[id_])
+        for item in [item for item in self.deleted_items.values() if item.deleted_at < bound]:
+            del self.deleted_items[item.object_id]
+        self.version += 1
+
+    def getter(self, kind: ObjectType, name: str) -> Getter:
+        """A function that reads a field of a record, through references where need be."""
+        key = (kind.name, name)
+        if key not in self._getters:
+            self._getters[key] = self._make_getter(kind, kind.by_name[name])
+        return self._getters[key]
+
+    def label(self, object_name: str, record: Record) -> str:
+        """The record's display name."""
+        table = self.tables[object_name]
+        return " ".join(filter(None, (table.get(record, name) for name in table.kind.label)))
+
+    def _make_getter(self, kind: ObjectType, wanted: Field) -> Getter:
+        if wanted.stamp is not None:
+            who, when = (kind.position[name] for name in wanted.stamp)
+            return lambda record: self._signature(record.values[who], record.values[when])
+        if wanted.join is None:
+            position = kind.position[wanted.name]
+            return lambda record: record.values[position]
+        key = kind.position[wanted.join.key]
+        target = self.tables[wanted.join.object]
+        parts = [self.getter(target.kind, name) for name in wanted.join.fields]
+
+        def joined(record: Record) -> str | None:
+            id_ = record.values[key]
+            referred = target.live(id_) if id_ is not None else None
+            if referred is None:
+                return None
+            return " ".join(filter(None, (part(referred) for part in parts))) or None
+
+        return joined
+
+    def _signature(self, user_id: str | None, moment: str | None) -> str | None:
+        user = self.tables["User"].live(user_id) if user_id else None
+        if user is None or moment is None:
+            return None
+        return f"{self.label('User', user)}, {parse_stamp(moment).strftime(V1_FORMAT)}"

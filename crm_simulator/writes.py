@@ -1,0 +1,113 @@
+"""The Insert, Update, Delete and Execute operations of the v2.0 services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lxml import etree
+
+from crm_simulator import changes, faults
+from crm_simulator.crm import Crm, Touched
+from crm_simulator.schema import AUDIT, PROTECTED, ObjectType
+from crm_simulator.soap import answer, cells, child, children, column, local
+from crm_simulator.values import written
+
+_ARGUMENTS = frozenset({"LOVLanguageMode", "ViewMode", "Echo"})
+_EVENT_FIELDS = ("ObjectName", "ObjectId", "EventName")
+
+Write = Callable[[ObjectType, etree._Element], str]
+
+
+class Writes:
+    """Carries out write requests row by row; the caller holds the CRM's lock."""
+
+    def __init__(self, crm: Crm) -> None:
+        self._crm = crm
+        self._by_name: dict[str, Write] = {"Insert": self._insert, "Update": self._update, "Delete": self._delete}
+
+    def answer(self, kind: ObjectType, operation: str, request: etree._Element) -> str:
+        """The whole answer envelope: audit fields of each row. Raises :class:`faults.SoapFault`."""
+        unknown = next(
+            (found for found in children(request) if local(found) not in _ARGUMENTS | {f"ListOf{kind.name}"}), None
+        )
+        if unknown is not None:
+            raise faults.unknown_element(local(unknown), kind.name)
+        rows = child(request, f"ListOf{kind.name}")
+        if rows is None or not children(rows):
+            raise faults.malformed(f"there is no ListOf{kind.name} with rows")
+        columns = [column(field.name, field.type, self._crm.getter(kind, field.name)) for field in AUDIT]
+        content = ""
+        for row in children(rows):
+            if local(row) != kind.name:
+                raise faults.unknown_element(local(row), kind.name)
+            self._crm.operations[f"{kind.name}{operation}"] += 1
+            try:
+                id_ = self._write(operation, row)(kind, row)
+            except changes.NoSuchRecordError as error:
+                raise faults.wrapped(kind.name, "SBL-EAI-04378", str(error)) from error
+            except changes.ChangeError as error:
+                raise faults.wrapped(kind.name, "SBL-DAT-00510", str(error)) from error
+            record = self._crm.tables[kind.name].records[id_]
+            content += f"<{kind.name}>{cells(record, columns)}</{kind.name}>"
+        name = f"ListOf{kind.name}"
+        listed = f'<{name} xmlns="{kind.data_namespace}">{content}</{name}>'
+        return answer(f"{kind.name}{operation}_Output", kind.service_namespace, listed)
+
+    def _write(self, operation: str, row: etree._Element) -> Write:
+        name = (row.get("operation") or "").capitalize() if operation == "Execute" else operation
+        if name not in self._by_name:
+            raise faults.malformed("a row of an Execute request needs an operation: insert, update or delete")
+        return self._by_name[name]
+
+    def _insert(self, kind: ObjectType, row: etree._Element) -> str:
+        fields = self._fields(kind, row)
+        if kind.name == "ModificationTracking" and (
+            missing := [name for name in _EVENT_FIELDS if not fields.get(name)]
+        ):
+            raise changes.ChangeError(f"an event needs {missing[0]}")
+        return self._done("inserted", kind, changes.insert(self._crm, kind.name, fields))
+
+    def _update(self, kind: ObjectType, row: etree._Element) -> str:
+        id_ = self._key(kind, row)
+        record = changes.live_record(self._crm, kind.name, id_)
+        expected = child(row, "ModId")
+        if expected is not None and expected.text and expected.text != self._crm.tables[kind.name].get(record, "ModId"):
+            changed = "The record was changed by another user"
+            raise faults.ObjectFault(("SBL-DAT-00523", changed), ("SBL-EAI-04401", changed))
+        return self._done("updated", kind, changes.update(self._crm, kind.name, id_, self._fields(kind, row)), id_)
+
+    def _delete(self, kind: ObjectType, row: etree._Element) -> str:
+        id_ = self._key(kind, row)
+        if kind.name == "User":
+            raise faults.wrapped(kind.name, "SBL-EAI-04421", "Users cannot be deleted")
+        if kind.name == "ModificationTracking":
+            event = changes.live_record(self._crm, kind.name, id_)
+            self._crm.tables[kind.name].hide(event, id_)
+            self._crm.version += 1
+            return id_
+        return self._done("deleted", kind, changes.delete(self._crm, kind.name, id_), id_)
+
+    def _done(self, verb: str, kind: ObjectType, touched: Touched, id_: str = "") -> str:
+        id_ = id_ or touched.ids[kind.name][0]
+        if kind.name != "ModificationTracking":
+            label = self._crm.label(kind.name, self._crm.tables[kind.name].records[id_])
+            self._crm.remember(f"Web service {verb} {kind.name} {label}", touched)
+        return id_
+
+    def _key(self, kind: ObjectType, row: etree._Element) -> str:
+        key = child(row, "Id")
+        if key is None or not key.text:
+            raise faults.ObjectFault(("SBL-EAI-04397", f"No user key can be used for the {kind.name}: give its Id"))
+        return key.text.strip()
+
+    def _fields(self, kind: ObjectType, row: etree._Element) -> dict[str, str | None]:
+        """The fields a row sets; those the CRM keeps itself are passed over."""
+        fields: dict[str, str | None] = {}
+        for element in children(row):
+            name = local(element)
+            field = kind.by_name.get(name)
+            if field is None:
+                raise faults.unknown_element(name, kind.name)
+            if field.stored and name not in PROTECTED:
+                fields[name] = written(field.type, element.text)
+        return fields
