@@ -85,6 +85,7 @@ class Fault:
 
     codes: tuple[str, ...]
     fault_code: str
+    message: str = field(repr=False)
     text: str = field(repr=False)
     wait_seconds: float | None = None
 
@@ -97,15 +98,19 @@ class Fault:
         else:
             wait, inner = None, (detail or b"").decode("utf-8", "replace")
         milliseconds = (wait or "").strip()
-        return cls.from_text(
-            f"{fault.message or ''} {inner}",
+        message = fault.message or ""
+        return cls(
+            codes=_codes(f"{message} {inner}"),
             fault_code=str(fault.code or ""),
+            message=message,
+            text=f"{message} {inner}",
             wait_seconds=int(milliseconds) / 1000 if milliseconds.isdecimal() else None,
         )
 
     @classmethod
-    def from_text(cls, text: str, fault_code: str = "", wait_seconds: float | None = None) -> Fault:
-        return cls(tuple(dict.fromkeys(_CODE.findall(text))), fault_code, text, wait_seconds)
+    def from_text(cls, text: str) -> Fault:
+        """A fault told in another way, as a failed login is."""
+        return cls(_codes(text), "", text, text)
 
     @property
     def code(self) -> str:
@@ -139,7 +144,7 @@ class Fault:
     @property
     def summary(self) -> str:
         """Codes and a shortened message without its literals, which may be data."""
-        message = " ".join(_LITERAL.sub("'...'", self.text).split())
+        message = " ".join(_LITERAL.sub("'...'", self.message).split())
         return f"{' '.join(self.codes) or self.fault_code}: {message[:200]}"
 
     def error(self, subject: str) -> errors.CrmError:
@@ -164,6 +169,10 @@ class Fault:
                 return errors.CrmUnavailable(said, self.codes)
             case _:
                 return errors.CrmRefused(said, self.codes)
+
+
+def _codes(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_CODE.findall(text)))
 
 
 def credentials_error(codes: tuple[str, ...] = ()) -> errors.CrmCredentialsError:

@@ -127,10 +127,10 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
     rows_element = list_element(root, service)
     last = _flag(rows_element.get("lastpage"))
     if last is None:
-        raise CrmAnswerError(f"{service}: the answer does not say whether it is the last page")
+        raise CrmAnswerError("the answer does not say whether it is the last page")
     count_text = rows_element.get("recordcount")
     if count_text is not None and not (count_text.isascii() and count_text.isdigit()):
-        raise CrmAnswerError(f"{service}: the record count is no number")
+        raise CrmAnswerError("the record count is no number")
     record_count = None if count_text is None else int(count_text)
 
     rows: list[Row] = []
@@ -140,7 +140,7 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
     reader = _RowReader(query)
     for element in rows_element:
         if local_name(element.tag) != service:
-            raise CrmAnswerError(f"{service}: an unexpected element among the rows")
+            raise CrmAnswerError("an unexpected element among the rows")
         row, more = reader.read(element)
         if isinstance(row, Defect):
             quarantined.append(row)
@@ -152,11 +152,11 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
                 unfinished[row.id] = more
     received = len(rows_element)
     if received > page_size:
-        raise CrmAnswerError(f"{service}: {received} rows came where {page_size} were asked for")
+        raise CrmAnswerError(f"{received} rows came where {page_size} were asked for")
     if not last and not received:
-        raise CrmAnswerError(f"{service}: an empty page that is not the last")
+        raise CrmAnswerError("an empty page that is not the last")
     if last and record_count is not None and received and record_count > start_row + received:
-        raise CrmAnswerError(f"{service}: the last page ends at row {start_row + received} of {record_count}")
+        raise CrmAnswerError(f"the last page ends at row {start_row + received} of {record_count}")
     return Answer(Page(rows, last, record_count, quarantined, start_row, received), ids, unfinished)
 
 
@@ -166,7 +166,7 @@ def list_element(root: etree._Element, service: str) -> etree._Element:
     output = next((e for e in body if str(local_name(e.tag)).endswith("_Output")), None) if body is not None else None
     rows = list(_children(output, f"ListOf{service}")) if output is not None else []
     if len(rows) != 1:
-        raise CrmAnswerError(f"{service}: the answer holds no ListOf{service}")
+        raise CrmAnswerError(f"the answer holds no ListOf{service}")
     return rows[0]
 
 
@@ -259,10 +259,10 @@ def read_link_slice(root: etree._Element, query: Query, link: Link) -> LinkSlice
     children = next(_children(rows[0], link.list), None)
     parents, _ = read_links(children, link)
     if parents is None:
-        raise CrmAnswerError(f"{query.object.service}: a link in {link.list} names no parent")
+        raise CrmAnswerError(f"a link in {link.list} names no parent")
     flag = None if children is None else _flag(children.get("lastpage"))
     if flag is False and not parents:
-        raise CrmAnswerError(f"{query.object.service}: an empty part of {link.list} that is not the last")
+        raise CrmAnswerError(f"an empty part of {link.list} that is not the last")
     # Where the CRM does not say, the list ends when nothing but the row of overlap comes.
     return LinkSlice(parents, len(parents) <= 1 if flag is None else flag)
 

@@ -62,7 +62,7 @@ def read_clock(root: etree._Element, reply: Reply) -> Clock:
     try:
         local = datetime.strptime(_text(root, "CurrentServerTime"), _V1_FORMAT).replace(tzinfo=UTC)
     except ValueError as error:
-        raise CrmAnswerError("GetServerTime: the time is missing or not in the expected form") from error
+        raise CrmAnswerError("the time is missing or not in the expected form") from error
     match = _ZONE.search(_text(root, "TimeZone"))
     if match:
         offset = timedelta(hours=int(match[2] or 0), minutes=int(match[3] or 0)) * (-1 if match[1] == "-" else 1)
@@ -74,7 +74,7 @@ def read_clock(root: etree._Element, reply: Reply) -> Clock:
     elif reply.date:
         offset = round((local - reply.date) / _QUARTER) * _QUARTER
     else:
-        raise CrmAnswerError("GetServerTime: the time zone is not known")
+        raise CrmAnswerError("the time zone is not known")
     return Clock(local - offset, offset)
 
 
@@ -95,11 +95,9 @@ def read_deleted_items(root: etree._Element, offset: timedelta) -> DeletedItemsP
     last = {"true": True, "false": False}.get(_text(root, "LastPage").lower())
     rows = next(iter(root.iter("{*}ListOfDeletedItem")), None)
     if last is None or rows is None:
-        raise CrmAnswerError(
-            "DeletedItemQueryPage: the answer holds no list, or does not say whether it is the last page"
-        )
+        raise CrmAnswerError("the answer holds no list, or does not say whether it is the last page")
     if len(rows) > DELETED_ITEMS_PAGE_ROWS or (not last and not len(rows)):
-        raise CrmAnswerError("DeletedItemQueryPage: the page has a wrong number of rows")
+        raise CrmAnswerError("the page has a wrong number of rows")
     return DeletedItemsPage(dict(_items(rows, offset)), len(rows), last)
 
 

@@ -111,7 +111,7 @@ class CrmSession:
                 failures[failure.action] += 1
                 if failures[failure.action] >= ATTEMPTS.get(failure.action, 1):
                     raise failure.error from failure.error.__cause__
-                self._prepare_retry(request, failure, failures.total())
+                self._prepare_retry(failure, failures.total())
 
     def plain_get(self) -> Reply:
         """An answer of whatever kind, without credentials: for its Date header."""
@@ -128,7 +128,7 @@ class CrmSession:
                 logger.warning("could not log off: %s", error)
         self._http.close()
 
-    def _prepare_retry(self, request: Request, failure: _FailedAttemptError, failures: int) -> None:
+    def _prepare_retry(self, failure: _FailedAttemptError, failures: int) -> None:
         if failure.action is Action.LOGIN_AGAIN_ONCE:
             logger.warning("%s; starting a new session", failure.error)
             self._http.forget_cookies()
@@ -137,7 +137,8 @@ class CrmSession:
             pause = min(failure.wait_seconds, _MAX_ASKED_PAUSE_SECONDS)
         else:
             pause = min(_FIRST_PAUSE_SECONDS * 2 ** (failures - 1), _LONGEST_PAUSE_SECONDS)
-        logger.warning("%s: %s; again in %.3g s", request.operation.name, failure.error, pause)
+        level = logging.INFO if failure.action is Action.RETRY_AFTER else logging.WARNING
+        logger.log(level, "%s; again in %.3g s", failure.error, pause)
         self._sleep(pause)
 
     def _attempt(self, request: Request, read: Callable[[etree._Element, Reply], T]) -> T:
@@ -157,16 +158,16 @@ class CrmSession:
             fault = _fault(root, request)
             if fault is None:
                 if reply.status != 200:
-                    raise errors.CrmUnavailable(f"{subject}: HTTP {reply.status}")
+                    raise errors.CrmUnavailable(f"HTTP {reply.status}")
                 result = read(root, reply)
                 self._gate.prove()
                 return result
         except errors.CrmTooHeavy as error:
-            raise self._counted("timeout", Action.RETRY_SMALLER, error) from error
+            raise self._counted("timeout", Action.RETRY_SMALLER, _about(subject, error)) from error
         except errors.CrmUnavailable as error:
-            raise self._counted("unavailable", Action.RETRY, error) from error
+            raise self._counted("unavailable", Action.RETRY, _about(subject, error)) from error
         except errors.CrmAnswerError as error:
-            raise self._counted("bad answer", Action.ASK_AGAIN, error) from error
+            raise self._counted("bad answer", Action.ASK_AGAIN, _about(subject, error)) from error
         except errors.CrmCredentialsError as error:
             raise self._refused(error) from None
         if fault.action in _NEVER_RAN:
@@ -205,7 +206,7 @@ class CrmSession:
         try:
             reply = self._http.get(headers={"UserName": name, "Password": password}, parameters=parameters)
         except errors.CrmError as error:
-            raise self._counted("unavailable", Action.RETRY, error) from error
+            raise self._counted("unavailable", Action.RETRY, _about("login", error)) from error
         if reply.status == 200 and self._http.has_cookie(_COOKIE):
             return
         self._http.forget_cookies()
@@ -229,6 +230,13 @@ def _envelope(reply: Reply) -> etree._Element:
         if reply.status != 200:
             raise errors.CrmUnavailable(f"the CRM is down, or CRMOD_URL is wrong: HTTP {reply.status}") from None
         raise
+
+
+def _about(subject: str, error: errors.CrmError) -> errors.CrmError:
+    """The same error, naming the operation."""
+    named = type(error)(f"{subject}: {error}", error.codes)
+    named.__cause__ = error.__cause__
+    return named
 
 
 def _fault(root: etree._Element, request: Request) -> Fault | None:

@@ -247,6 +247,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     crm: FakeCrm
 
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is part of the play."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
