@@ -37,7 +37,7 @@ TABLES = {
         row_id TEXT NOT NULL,
         merged_into TEXT,
         UNIQUE (object, row_id))""",
-    # ``version`` and ``digest`` are unsigned 64-bit numbers stored as signed; ``body_key`` is NULL once its body is gone.
+    # ``version`` and ``digest`` are unsigned 64-bit numbers stored as signed. ``body_key`` is NULL when pruned.
     "row_version": """CREATE TABLE row_version (
         row_key BIGINT NOT NULL,
         from_seq BIGINT NOT NULL,

@@ -1,0 +1,140 @@
+"""The SQL of the device's question: which rows differ between two views.
+
+A view is what a set of territories sees at a publication: each row that one of them sees and that has content then.
+Texts depend only on how many territories and objects are asked about, so that prepared statements are found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+# The newest version not after a publication; whether it still holds then is for the join to say.
+_VERSION_AT = "(SELECT max(from_seq) FROM row_version WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many keys of each kind a question names."""
+
+    shared: int
+    """Territories in both views."""
+    lost: int
+    """Territories in the earlier view only."""
+    gained: int
+    """Territories in the later view only."""
+    objects: int
+    """Objects asked about; 0 for all."""
+    continued: bool
+    """Whether the page begins after a row."""
+
+
+def named(prefix: str, keys: Sequence[int]) -> dict[str, int]:
+    """Parameters for the placeholders that :func:`_among` writes."""
+    return {f"{prefix}{position}": key for position, key in enumerate(keys)}
+
+
+def _among(*parts: tuple[str, int]) -> str:
+    return "(" + ", ".join(f":{prefix}{position}" for prefix, count in parts for position in range(count)) + ")"
+
+
+def _page_conditions(shape: Shape) -> str:
+    objects = f" AND object IN {_among(('object', shape.objects))}" if shape.objects else ""
+    return objects + (" AND (object, row_key) > (:after_object, :after_row)" if shape.continued else "")
+
+
+@lru_cache(maxsize=256)
+def snapshot_page(shape: Shape) -> str:
+    """A page of the later view alone. For one territory the clustered key has the order already: nothing is sorted."""
+    distinct = "DISTINCT" if shape.gained > 1 else ""
+    return f"""
+        SELECT page.object, page.row_key, 0, version.version, body.body, NULL, NULL, NULL
+        FROM (SELECT {distinct} object, row_key FROM visibility
+              WHERE territory IN {_among(("gained", shape.gained))} AND from_seq <= :now AND to_seq > :now
+              {_page_conditions(shape)}
+              ORDER BY object, row_key LIMIT :limit) AS page
+        LEFT JOIN row_version AS version
+          ON version.row_key = page.row_key AND version.from_seq = {_VERSION_AT.format(row="page", seq="now")}
+          AND version.to_seq > :now
+        LEFT JOIN row_body AS body ON body.body_key = version.body_key
+        ORDER BY page.object, page.row_key"""
+
+
+@lru_cache(maxsize=1024)
+def delta_page(shape: Shape) -> str:
+    """A page of what differs. Candidates are few: what was touched since, and what only one of the views could see.
+
+    Materialised steps keep the planner from folding the parts into one scan of the territory.
+    """
+    page = _page_conditions(shape)
+    arms = []
+    if shape.shared:
+        arms.append(f"territory IN {_among(('shared', shape.shared))} AND touched_seq > :was")
+    if shape.lost:
+        arms.append(f"territory IN {_among(('lost', shape.lost))} AND from_seq <= :was AND to_seq > :was")
+    if shape.gained:
+        arms.append(f"territory IN {_among(('gained', shape.gained))} AND from_seq <= :now AND to_seq > :now")
+    touched = " UNION ALL ".join(f"SELECT object, row_key FROM visibility WHERE {arm}{page}" for arm in arms)
+
+    def version_seen(seq: str, *territories: tuple[str, int]) -> str:
+        if not sum(count for _, count in territories):
+            return "NULL"
+        return f"""CASE WHEN EXISTS (
+            SELECT 1 FROM visibility AS seen WHERE seen.territory IN {_among(*territories)}
+               AND seen.object = candidate.object AND seen.row_key = candidate.row_key
+               AND seen.from_seq <= :{seq} AND seen.to_seq > :{seq})
+            THEN {_VERSION_AT.format(row="candidate", seq=seq)} END"""
+
+    return f"""
+        WITH touched AS MATERIALIZED ({touched}),
+        candidate AS MATERIALIZED (SELECT DISTINCT object, row_key FROM touched),
+        state AS MATERIALIZED (
+            SELECT candidate.object, candidate.row_key,
+                   {version_seen("was", ("shared", shape.shared), ("lost", shape.lost))} AS was_from,
+                   {version_seen("now", ("shared", shape.shared), ("gained", shape.gained))} AS now_from
+            FROM candidate),
+        page AS MATERIALIZED (
+            SELECT state.object, state.row_key, was.version AS was_version, now.version AS now_version, now.body_key
+            FROM state
+            LEFT JOIN row_version AS was
+              ON was.row_key = state.row_key AND was.from_seq = state.was_from AND was.to_seq > :was
+            LEFT JOIN row_version AS now
+              ON now.row_key = state.row_key AND now.from_seq = state.now_from AND now.to_seq > :now
+            WHERE was.version IS DISTINCT FROM now.version
+            ORDER BY state.object, state.row_key LIMIT :limit)
+        SELECT page.object, page.row_key, page.was_version IS NOT NULL, page.now_version, body.body,
+               row.row_id, row.merged_into,
+               CASE WHEN row.key IS NOT NULL THEN EXISTS (
+                   SELECT 1 FROM row_version AS exist WHERE exist.row_key = page.row_key
+                      AND exist.from_seq = {_VERSION_AT.format(row="page", seq="now")} AND exist.to_seq > :now) END
+        FROM page
+        LEFT JOIN row_body AS body ON body.body_key = page.body_key
+        LEFT JOIN row ON page.now_version IS NULL AND row.key = page.row_key
+        ORDER BY page.object, page.row_key"""
+
+
+@lru_cache(maxsize=256)
+def totals(territories: int) -> str:
+    """Rows and digest of a view, object by object. Digests are summed in halves: a sum of 64-bit numbers overflows."""
+    return f"""
+        SELECT seen.object, count(*), sum(version.digest & 4294967295), sum((version.digest >> 32) & 4294967295)
+        FROM (SELECT DISTINCT object, row_key FROM visibility
+              WHERE territory IN {_among(("territory", territories))} AND from_seq <= :now AND to_seq > :now) AS seen
+        JOIN row_version AS version
+          ON version.row_key = seen.row_key AND version.from_seq = {_VERSION_AT.format(row="seen", seq="now")}
+          AND version.to_seq > :now
+        GROUP BY seen.object"""
+
+
+META = """SELECT schema_version, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of_us,
+    (SELECT published_at_us FROM publication WHERE seq = published_seq) FROM meta"""
+OBJECTS = "SELECT name FROM object ORDER BY key"
+TERRITORIES = """SELECT key, id, name,
+    coalesce((SELECT max(touched_seq) FROM visibility WHERE visibility.territory = territory.key), 0) FROM territory"""
+HEAD_AT = """SELECT rows, digest FROM head WHERE territory = :territory AND object = :object AND seq <= :now
+    ORDER BY seq DESC LIMIT 1"""
+PUBLICATION_AT = """SELECT seq FROM publication WHERE published_at_us <= ?
+    ORDER BY published_at_us DESC, seq DESC LIMIT 1"""
+PUBLICATION = "SELECT as_of_us, published_at_us FROM publication WHERE seq = ?"
+HORIZONS = "SELECT generation, published_seq, horizon_seq, body_horizon_seq FROM meta"

@@ -1,0 +1,219 @@
+"""Reading the delta store: exact differences of views, page by page, at a publication that stays fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+
+from delta_service.store import questions
+from delta_service.store.connection import from_microseconds, open_reader, to_microseconds, transaction
+from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
+from delta_service.store.schema import SCHEMA_VERSION, unsigned
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Size and digest of one object in a view; ``digest`` is an unsigned 64-bit sum."""
+
+    rows: int
+    digest: int
+
+
+NOTHING = Total(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Territory:
+    key: int
+    """Valid within a generation of the store only."""
+    id: str
+    name: str | None
+    touched_seq: int
+    """The newest publication that changed what the territory sees; 0 if none did."""
+    totals: tuple[Total, ...]
+    """Per object, in the order of the store's objects, at the newest publication."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """What the store holds now, small enough to keep in memory."""
+
+    epoch: str
+    cursor_key: bytes = field(repr=False)
+    generation: str
+    objects: tuple[str, ...]
+    published_seq: int
+    horizon_seq: int
+    body_horizon_seq: int
+    as_of: datetime
+    published_at: datetime
+    territories: Mapping[str, Territory]
+    """By id."""
+
+
+class View(NamedTuple):
+    """What territories (by key) see at a publication."""
+
+    territories: Collection[int]
+    seq: int
+
+
+class Position(NamedTuple):
+    """A row's place in the order of a delta; valid within a generation of the store only."""
+
+    object: int
+    row_key: int
+
+
+class DeltaRow(NamedTuple):
+    """One operation: an insert or update with a body, or (``body`` is None) a deletion with the row's id."""
+
+    object: int
+    row_key: int
+    was_visible: int
+    version: int | None
+    """Signed; see ``schema.unsigned``."""
+    body: bytes | None
+    row_id: str | None
+    merged_into: str | None
+    still_exists: int | None
+    """Of a deletion: whether the row exists still, out of the view's sight."""
+
+
+class DeltaStoreReader:
+    """One connection, for one thread at a time. Raises StoreUnavailableError where there is no usable store."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = open_reader(path)
+        except apsw.CantOpenError as error:
+            raise StoreUnavailableError(f"there is no delta store at {path}") from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def data_version(self) -> int:
+        """Changes whenever another connection has committed."""
+        version: int = self._connection.execute("PRAGMA data_version").get
+        return version
+
+    def state(self, known: StoreState | None) -> StoreState:
+        """The newest state; what has not changed since ``known`` is taken from there."""
+        with transaction(self._connection, "DEFERRED"):
+            return self._read_state(known)
+
+    def page(
+        self,
+        was: View,
+        now: View,
+        objects: Sequence[int],
+        *,
+        generation: str,
+        limit: int,
+        after: Position | None = None,
+    ) -> tuple[list[DeltaRow], Position | None]:
+        """Up to ``limit`` differing rows in (object, row) order, and the position to go on after, None at the end.
+
+        ``objects`` are keys; none means all. Raises HistoryExpiredError, PageExpiredError.
+        """
+        shared = set(was.territories) & set(now.territories)
+        lost, gained = sorted(set(was.territories) - shared), sorted(set(now.territories) - shared)
+        if not (shared or lost or gained):
+            return [], None
+        shape = questions.Shape(len(shared), len(lost), len(gained), len(objects), after is not None)
+        parameters: dict[str, int] = {
+            "was": was.seq,
+            "now": now.seq,
+            "limit": limit + 1,
+            **questions.named("shared", sorted(shared)),
+            **questions.named("lost", lost),
+            **questions.named("gained", gained),
+            **questions.named("object", objects),
+        }
+        if after is not None:
+            parameters |= {"after_object": after.object, "after_row": after.row_key}
+        sql = questions.delta_page(shape) if was.territories else questions.snapshot_page(shape)
+        with transaction(self._connection, "DEFERRED"):
+            self._check_horizons(was, now, generation)
+            rows = [DeltaRow(*row) for row in self._connection.execute(sql, parameters)]
+        position = None
+        if len(rows) > limit:
+            rows.pop()
+            position = Position(rows[-1].object, rows[-1].row_key)
+        # A snapshot lists a visible row even if it has no content; it is in no view.
+        return [row for row in rows if row.body is not None or row.row_id is not None], position
+
+    def totals(self, view: View, object_count: int) -> tuple[Total, ...]:
+        """Size and digest of each object in a view no older than the body horizon."""
+        if len(view.territories) == 1:
+            (territory,) = view.territories
+            with transaction(self._connection, "DEFERRED"):
+                return self._heads(territory, view.seq, object_count)
+        found = {}
+        if view.territories:
+            parameters = {"now": view.seq, **questions.named("territory", sorted(view.territories))}
+            for key, rows, low, high in self._connection.execute(questions.totals(len(view.territories)), parameters):
+                found[key] = Total(rows, (low + (high << 32)) % 2**64)
+        return tuple(found.get(key, NOTHING) for key in range(object_count))
+
+    def publication_at(self, time: datetime) -> int:
+        """The newest publication made at or before a time; 0 if there is none."""
+        seq: int | None = self._connection.execute(questions.PUBLICATION_AT, (to_microseconds(time),)).get
+        return seq or 0
+
+    def publication_times(self, seq: int) -> tuple[datetime, datetime] | None:
+        """``as_of`` and ``published_at`` of a publication inside the horizon."""
+        row = self._connection.execute(questions.PUBLICATION, (seq,)).get
+        return None if row is None else (from_microseconds(row[0]), from_microseconds(row[1]))
+
+    def _check_horizons(self, was: View, now: View, generation: str) -> None:
+        current, published_seq, horizon_seq, body_horizon_seq = self._connection.execute(questions.HORIZONS).get
+        if generation != current or now.seq < body_horizon_seq:
+            raise PageExpiredError("the publication this page is fixed to is no longer kept in full")
+        if was.territories and was.seq < horizon_seq:
+            raise HistoryExpiredError(f"history before publication {horizon_seq} is no longer kept")
+        assert max(was.seq, now.seq) <= published_seq
+
+    def _read_state(self, known: StoreState | None) -> StoreState:
+        try:
+            meta: tuple[Any, ...] | None = self._connection.execute(questions.META).get
+        except apsw.SQLError as error:
+            raise StoreUnavailableError("the delta store has no content, or content of another version") from error
+        if meta is None or meta[0] != SCHEMA_VERSION:
+            raise StoreUnavailableError("the delta store's content is of another version")
+        _, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of, published_at = meta
+        if known is not None and known.generation != generation:
+            known = None
+        objects = tuple(name for (name,) in self._connection.execute(questions.OBJECTS))
+        territories = {}
+        for key, id_, name, touched_seq in list(self._connection.execute(questions.TERRITORIES)):
+            before = known.territories.get(id_) if known else None
+            if known and before and touched_seq <= known.published_seq:
+                totals = before.totals
+            else:
+                totals = self._heads(key, published_seq, len(objects))
+            territories[id_] = Territory(key, id_, name, touched_seq, totals)
+        return StoreState(
+            epoch=epoch,
+            cursor_key=cursor_key,
+            generation=generation,
+            objects=objects,
+            published_seq=published_seq,
+            horizon_seq=horizon_seq,
+            body_horizon_seq=body_horizon_seq,
+            as_of=from_microseconds(as_of),
+            published_at=from_microseconds(published_at or 0),
+            territories=territories,
+        )
+
+    def _heads(self, territory: int, seq: int, object_count: int) -> tuple[Total, ...]:
+        totals = []
+        for key in range(object_count):
+            row = self._connection.execute(questions.HEAD_AT, {"territory": territory, "object": key, "now": seq}).get
+            totals.append(Total(row[0], unsigned(row[1])) if row else NOTHING)
+        return tuple(totals)
