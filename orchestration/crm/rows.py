@@ -105,6 +105,8 @@ def parse(content: bytes) -> etree._Element:
         root = etree.fromstring(content, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise CrmAnswerError("the answer is not well-formed XML (cut off, not XML, or hostile)") from error
+    if local_name(root.tag).lower() == "html":
+        raise CrmAnswerError("the answer is an HTML page: the CRM may be down, or CRMOD_URL wrong")
     if _doctype(root):
         raise CrmAnswerError("the answer has a document type declaration, which SOAP forbids")
     if local_name(root.tag) != "Envelope" or body_of(root) is None:
