@@ -7,6 +7,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def main() -> None:
     if arguments.command == "wsdl":
         write_all(arguments.out)
         return
+    _refuse_shared_port(arguments.host, arguments.port)
     crm = Crm(DEFAULT_TRACKED | frozenset(arguments.track))
     generate(crm, arguments.accounts, arguments.territories, arguments.seed)
     # The data set stays for good: without this each full collection walks all of it.
@@ -43,6 +45,16 @@ def main() -> None:
         fault_status=arguments.fault_status,
     )
     asyncio.run(_serve(build_app(crm, options), arguments.host, arguments.port))
+
+
+def _refuse_shared_port(host: str, port: int) -> None:
+    """Stop if the port is taken: the server itself would share it, and answer every other request."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 async def _serve(app: Starlette, host: str, port: int) -> None:

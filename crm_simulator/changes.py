@@ -6,10 +6,12 @@ Each function returns what it touched. The caller holds the CRM's lock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from crm_simulator.crm import Crm, DeletedItem, Touched
 from crm_simulator.records import Record
 from crm_simulator.schema import OBJECTS, PROTECTED, RECORD_TYPES, ObjectType
+from crm_simulator.values import stamp
 
 
 class ChangeError(Exception):
@@ -44,12 +46,23 @@ def insert(crm: Crm, object_name: str, fields: Mapping[str, str | None], events:
     return touched
 
 
-def update(crm: Crm, object_name: str, id_: str, fields: Mapping[str, str | None], events: bool = True) -> Touched:
-    """Save changed fields; None clears one. Without ``events`` it is as an import may be: a new date, no event."""
+def update(
+    crm: Crm,
+    object_name: str,
+    id_: str,
+    fields: Mapping[str, str | None],
+    events: bool = True,
+    event_age_seconds: int = 0,
+) -> Touched:
+    """Save changed fields; None clears one. Without ``events`` it is as an import may be: a new date, no event.
+
+    An event with an age shows up only now, after others with later stamps.
+    """
     record = live_record(crm, object_name, id_)
     _check(crm, OBJECTS[object_name], fields)
     touched = Touched()
-    _save(crm, touched, object_name, record, fields, events)
+    at = stamp(crm.clock.now() - timedelta(seconds=event_age_seconds))
+    _save(crm, touched, object_name, record, fields, events, at)
     return touched
 
 
@@ -182,14 +195,20 @@ def linked_accounts(crm: Crm, contact_id: str) -> list[str]:
 
 
 def _save(
-    crm: Crm, touched: Touched, object_name: str, record: Record, fields: Mapping[str, str | None], events: bool
+    crm: Crm,
+    touched: Touched,
+    object_name: str,
+    record: Record,
+    fields: Mapping[str, str | None],
+    events: bool,
+    event_at: str | None = None,
 ) -> None:
     crm.touch(object_name, record, dict(fields))
     touched.add(object_name, record.id)
     if object_name == "Contact" and "AccountId" in fields:
         _follow_primary_account(crm, record, touched)
     if events:
-        crm.log(touched, "WriteRecordUpdated", object_name, record)
+        crm.log(touched, "WriteRecordUpdated", object_name, record, at=event_at)
 
 
 def _check(crm: Crm, kind: ObjectType, fields: Mapping[str, str | None]) -> None:

@@ -26,7 +26,7 @@ from crm_simulator.actions import (
 from crm_simulator.crm import Crm, Touched
 from crm_simulator.injection import FaultOrder, FaultScript
 from crm_simulator.schema import OBJECTS, RECORD_TYPES
-from crm_simulator.views import records_view, search_view, summary_view
+from crm_simulator.views import TerritoryCounts, records_view, search_view, summary_view
 
 Handler = Callable[[Request], Awaitable[Response]]
 Body = TypeVar("Body", bound=BaseModel)
@@ -42,6 +42,8 @@ def _error(status: int, message: str) -> Response:
 
 def control_routes(crm: Crm, script: FaultScript) -> list[Route]:
     """All routes under ``/control/``."""
+
+    counts = TerritoryCounts(crm)
 
     def reading(view: Callable[[Request], Any]) -> Handler:
         async def handle(request: Request) -> Response:
@@ -83,6 +85,9 @@ def control_routes(crm: Crm, script: FaultScript) -> list[Route]:
             raise changes.NoSuchRecordError(f"there is no object {name}; there are {', '.join(RECORD_TYPES)}")
         return records_view(crm, OBJECTS[name], request.query_params)
 
+    def summary(request: Request) -> dict[str, Any]:
+        return summary_view(crm, counts) | {"faults": script.pending}
+
     def advance(body: Advance) -> dict[str, Any]:
         crm.clock.advance(body.advance_seconds)
         crm.purge()
@@ -99,7 +104,7 @@ def control_routes(crm: Crm, script: FaultScript) -> list[Route]:
 
     get, post = ["GET"], ["POST"]
     return [
-        Route("/control/summary", reading(lambda request: summary_view(crm) | {"faults": script.pending}), methods=get),
+        Route("/control/summary", reading(summary), methods=get),
         Route("/control/search", reading(lambda request: search_view(crm, request.query_params)), methods=get),
         Route("/control/records/{object}", reading(records), methods=get),
         Route("/control/realign", action(Realign), methods=post),

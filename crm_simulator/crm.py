@@ -111,18 +111,27 @@ class Crm:
         table = self.tables[object_name]
         number = int(table.get(record, "ModId") or 0) + 1
         audit = {"ModId": str(number), "ModifiedDate": self.now(), "ModifiedById": self.integration_user}
-        table.set(record, audit | changes)
+        table.write(record, audit | changes)
         self.version += 1
 
     def alter(self, object_name: str, record: Record, changes: dict[str, str | None]) -> None:
         """Change a record without a trace, as merges do to what hangs on the merged rows."""
-        self.tables[object_name].set(record, changes)
+        self.tables[object_name].write(record, changes)
         self.version += 1
 
     def log(
-        self, touched: Touched, event: str, object_name: str, record: Record, child: tuple[str, str] | None = None
+        self,
+        touched: Touched,
+        event: str,
+        object_name: str,
+        record: Record,
+        child: tuple[str, str] | None = None,
+        at: str | None = None,
     ) -> None:
-        """Write an event, if the object is tracked. ``child`` is the other row's object and id."""
+        """Write an event, if the object is tracked.
+
+        ``child`` is the other row's object and id; ``at`` a stamp other than now, as an event has that shows up late.
+        """
         if object_name not in self.tracked:
             return
         child_name, child_id = child or (None, None)
@@ -133,6 +142,8 @@ class Crm:
             "ChildId": child_id,
             "EventName": event,
             "ModificationNumber": self.tables[object_name].get(record, "ModId"),
+            "CreatedDate": at or self.now(),
+            "ModifiedDate": at or self.now(),
         }
         self.new_record("ModificationTracking", values)
         touched.events += 1

@@ -19,7 +19,7 @@ _MESSAGES = {
 }
 
 
-class SoapFault(Exception):
+class SoapFault(Exception):  # noqa: N818 - the protocol's word
     """Any fault; ``xml`` is the whole answer."""
 
     @property

@@ -24,7 +24,7 @@ def generate(crm: Crm, accounts: int, territories: int, seed: int) -> None:
 class _Generator:
     def __init__(self, crm: Crm, seed: int) -> None:
         self._crm = crm
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - made to be repeatable
         self._now = crm.clock.now()
         self._countries = words.countries(seed)
         self._rows: dict[str, list[Record]] = {name: [] for name in OBJECTS}
@@ -295,10 +295,7 @@ class _Generator:
                 continue
             record = table.records[self._random.choice(table.live_ids)]
             self._crm.touch(name, record, {"ModifiedDate": moment})
-            self._crm.log(touched, "WriteRecordUpdated", name, record)
-            event = self._crm.tables["ModificationTracking"]
-            logged = event.records[next(reversed(event.records))]
-            event.set(logged, {"ModifiedDate": moment, "CreatedDate": moment})
+            self._crm.log(touched, "WriteRecordUpdated", name, record, at=moment)
 
     def _moment(self, days: int) -> datetime:
         """A time in the last ``days`` days, at least a minute ago."""

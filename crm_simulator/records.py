@@ -49,7 +49,7 @@ class Record:
 
 
 class Table:
-    """All rows of one object, deleted ones too. Fields of a record are changed through :meth:`set` only."""
+    """All rows of one object, deleted ones too. Fields of a record are changed through :meth:`write` only."""
 
     def __init__(self, kind: ObjectType) -> None:
         self.kind = kind
@@ -78,7 +78,7 @@ class Table:
     def get(self, record: Record, name: str) -> str | None:
         return record.values[self.kind.position[name]]
 
-    def set(self, record: Record, changes: Mapping[str, str | None]) -> None:
+    def write(self, record: Record, changes: Mapping[str, str | None]) -> None:
         for name, value in changes.items():
             position = self.kind.position[name]
             old = record.values[position]

@@ -91,7 +91,7 @@ def typed(node: Node, kind: ObjectType) -> Node:
 
 
 def predicate(node: Node, kind: ObjectType, reader: Reader) -> Predicate:
-    """A test of records for a :func:`typed` node; ``reader`` gives each field's getter. A null satisfies no comparison."""
+    """A test of records for a :func:`typed` node; ``reader`` gives the getters. A null satisfies no comparison."""
     if isinstance(node, Joined):
         tests = [predicate(term, kind, reader) for term in node.terms]
         if node.operator == "AND":

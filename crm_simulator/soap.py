@@ -64,7 +64,7 @@ def parse_call(body: bytes, action: str | None) -> Call:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError):
         raise malformed("it is not well-formed XML") from None
-    if root.getroottree().docinfo.doctype:
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
         raise malformed("a document type declaration is not allowed")
     envelope_body = child(root, "Body")
     if local(root) != "Envelope" or envelope_body is None or not children(envelope_body):

@@ -15,13 +15,13 @@ _SEARCH_ROWS = 12
 _RECENT_ACTIONS = 50
 
 
-def summary_view(crm: Crm) -> dict[str, Any]:
+def summary_view(crm: Crm, territories: TerritoryCounts) -> dict[str, Any]:
     """Counts of live rows per object and territory, operations spent, recent actions (newest first)."""
     return {
         "server_time": crm.now(),
         "objects": {name: len(crm.tables[name].live_ids) for name in (*RECORD_TYPES, "ModificationTracking")},
         "deleted_items": len(crm.deleted_items),
-        "territories": _territories(crm),
+        "territories": territories.rows(),
         "operations": crm.operations.total(),
         "operations_by_request": dict(sorted(crm.operations.items())),
         "actions": [asdict(action) for action in list(crm.actions)[:_RECENT_ACTIONS]],
@@ -37,7 +37,7 @@ def records_view(crm: Crm, kind: ObjectType, parameters: Mapping[str, str]) -> l
     table = crm.tables[kind.name]
     wanted = set(parameters["ids"].split(",")) if "ids" in parameters else None
     if "territory" in parameters:
-        in_territory = table.indexed("TerritoryId", parameters["territory"]) or set()
+        in_territory: set[str] = table.indexed("TerritoryId", parameters["territory"]) or set()
         wanted = in_territory if wanted is None else wanted & in_territory
     ids = list(table.live_ids) if wanted is None else sorted(id_ for id_ in wanted if table.live(id_) is not None)
     getters = [(field.name, crm.getter(kind, field.name)) for field in kind.fields if field.name not in DECORATIONS]
@@ -75,6 +75,21 @@ def search_view(crm: Crm, parameters: Mapping[str, str]) -> list[dict[str, Any]]
             if len(found) == _SEARCH_ROWS:
                 break
     return found
+
+
+class TerritoryCounts:
+    """Live rows by territory, counted anew only after a change: the control page asks every second or two."""
+
+    def __init__(self, crm: Crm) -> None:
+        self._crm = crm
+        self._rows: list[dict[str, Any]] = []
+        self._version = -1
+
+    def rows(self) -> list[dict[str, Any]]:
+        if self._version != self._crm.version:
+            self._rows = _territories(self._crm)
+            self._version = self._crm.version
+        return self._rows
 
 
 def _territories(crm: Crm) -> list[dict[str, Any]]:

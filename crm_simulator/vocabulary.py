@@ -11,7 +11,7 @@ _POOL_SIZE = 250
 _TRANSLITERATED = str.maketrans({"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "đ": "d"})
 
 # How accounts are named, by type: {c} is a city, {l} and {m} are last names.
-_NAMING = {
+_NAMING: dict[str, dict[str, tuple[str, ...]]] = {
     "de_DE": {
         "Hospital": ("Klinikum {c}", "Universitätsklinikum {c}", "St.-Josefs-Krankenhaus {c}", "Städtische Klinik {c}"),
         "Clinic": ("MVZ {c} GmbH & Co. KG", "Fachklinik {l}, {c}", "Tagesklinik {c}"),
@@ -107,7 +107,7 @@ SUBJECTS = (
     "Detailing {p} & follow-up",
     "Call back about {p}",
     "Drop samples of {p}",
-    "Lunch meeting – {p}",
+    "Lunch meeting: {p}",
     "Rückfrage zu {p}",
 )
 ACTIVITY_TYPES = ("Call", "Presentation", "Correspondence", "Sample Drop", None)

@@ -72,20 +72,19 @@ def _element_of(schema: etree._Element, name: str) -> etree._Element:
     return _xsd(_xsd(_xsd(schema, "element", name=name), "complexType"), "sequence")
 
 
+def _definitions(service_namespace: str, *data_namespaces: str) -> etree._Element:
+    prefixes: dict[str | None, str] = {None: _WSDL, "soap": _SOAP, "xsd": _XSD, _SERVICE: service_namespace}
+    prefixes |= dict(zip((_QUERY, _DATA), data_namespaces, strict=False))
+    return etree.Element(
+        f"{{{_WSDL}}}definitions",
+        {"targetNamespace": service_namespace},
+        nsmap=prefixes,  # type: ignore[arg-type]  # the stubs do not know the default namespace
+    )
+
+
 def object_wsdl(kind: ObjectType) -> etree._Element:
     """The v2.0 service of one object."""
-    definitions = etree.Element(
-        f"{{{_WSDL}}}definitions",
-        {"targetNamespace": kind.service_namespace},
-        nsmap={
-            None: _WSDL,
-            "soap": _SOAP,
-            "xsd": _XSD,
-            _SERVICE: kind.service_namespace,
-            _QUERY: kind.query_namespace,
-            _DATA: kind.data_namespace,
-        },
-    )
+    definitions = _definitions(kind.service_namespace, kind.query_namespace, kind.data_namespace)
     types = etree.SubElement(definitions, f"{{{_WSDL}}}types")
     _query_schema(_schema(types, kind.query_namespace), kind)
     _data_schema(_schema(types, kind.data_namespace), kind)
@@ -153,17 +152,7 @@ def _type(field: Field) -> str:
 
 def deleted_item_wsdl() -> etree._Element:
     """The v1.0 style service that lists deleted items."""
-    definitions = etree.Element(
-        f"{{{_WSDL}}}definitions",
-        {"targetNamespace": DELETED_ITEM_NAMESPACE},
-        nsmap={
-            None: _WSDL,
-            "soap": _SOAP,
-            "xsd": _XSD,
-            _SERVICE: DELETED_ITEM_NAMESPACE,
-            _QUERY: DELETED_ITEM_DATA_NAMESPACE,
-        },
-    )
+    definitions = _definitions(DELETED_ITEM_NAMESPACE, DELETED_ITEM_DATA_NAMESPACE)
     types = etree.SubElement(definitions, f"{{{_WSDL}}}types")
     data = _schema(types, DELETED_ITEM_DATA_NAMESPACE)
     _xsd(data, "element", name="ListOfDeletedItem", type=f"{_QUERY}:ListOfDeletedItem")
@@ -190,11 +179,7 @@ def deleted_item_wsdl() -> etree._Element:
 
 def time_wsdl() -> etree._Element:
     """The service that tells the server's time."""
-    definitions = etree.Element(
-        f"{{{_WSDL}}}definitions",
-        {"targetNamespace": TIME_NAMESPACE},
-        nsmap={None: _WSDL, "soap": _SOAP, "xsd": _XSD, _SERVICE: TIME_NAMESPACE},
-    )
+    definitions = _definitions(TIME_NAMESPACE)
     schema = _schema(etree.SubElement(definitions, f"{{{_WSDL}}}types"), TIME_NAMESPACE)
     _element_of(schema, "TimeWS_GetServerTime_Input")
     answer = _element_of(schema, "TimeWS_GetServerTime_Output")
