@@ -160,14 +160,10 @@ class CrmClient:
         """How many rows the query has; None where the CRM cannot count them."""
         return self.query_page(dataclasses.replace(query, fields=()), 0, page_size=1, count=True).record_count
 
-    def server_time(self) -> datetime:
-        """The CRM's own clock, UTC: by its Time service, or where that is not to be had by an answer's Date header."""
-        return self._clock().now
-
     def deleted_items(self, since: datetime) -> list[DeletedItem]:
         """The Deleted Items list from ``since`` (aware) on; empty, with a warning, where the role may not read it."""
         try:
-            offset = self._clock().offset
+            offset = self.clock().offset
 
             def fetch(row: int) -> DeletedItemsPage:
                 request = deleted_items_request(self._wsdls, since, offset, row)
@@ -182,7 +178,8 @@ class CrmClient:
             )
             return []
 
-    def _clock(self) -> Clock:
+    def clock(self) -> Clock:
+        """The CRM's own clock: by its Time service, or where that is not to be had by an answer's Date header."""
         try:
             return self._call(clock_request(self._wsdls), read_clock)
         except (ConfigurationError, CrmRefused, CrmAnswerError) as error:
@@ -191,7 +188,7 @@ class CrmClient:
             date = session.plain_get().date
         if date is None:
             raise CrmAnswerError("the CRM tells its time neither by its Time service nor by a Date header")
-        return Clock(date, timedelta(0))
+        return Clock(date, timedelta(0), date)
 
     def _ask(self, query: Query, start_row: int, page_size: int, count: bool = False) -> Answer:
         if start_row < 0 or not 1 <= page_size <= MAX_PAGE_SIZE_ROWS:

@@ -28,10 +28,15 @@ _DOUBT = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Clock:
-    """The CRM's time now, UTC, and the offset of the integration user's zone, in which older services speak."""
+    """The CRM's time now, UTC, and the offset of the integration user's zone, in which older services speak.
+
+    The zone's label says nothing of daylight saving, so ``now`` may lie ahead by the saving. ``surely_past`` never
+    does: a watermark must not go beyond it.
+    """
 
     now: datetime
     offset: timedelta
+    surely_past: datetime
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,7 @@ def clock_request(wsdls: WsdlDirectory) -> Request:
 
 
 def read_clock(root: etree._Element, reply: Reply) -> Clock:
-    """The CRM's clock. The zone's label says nothing of daylight saving: a lead of just 30, 60 or 120 minutes over the
-    Date header is that.
-    """
+    """The CRM's clock. A lead of just 30, 60 or 120 minutes over the Date header may be daylight saving, or not."""
     try:
         local = datetime.strptime(_text(root, "CurrentServerTime"), _V1_FORMAT).replace(tzinfo=UTC)
     except ValueError as error:
@@ -69,13 +72,16 @@ def read_clock(root: etree._Element, reply: Reply) -> Clock:
         lead = local - offset - reply.date if reply.date else timedelta(0)
         saving = next((step for step in _SAVING if abs(lead - step) <= _DOUBT), timedelta(0))
         if saving:
-            logger.warning("the CRM user's time zone is on daylight saving time; set it to UTC to be safe")
-        offset += saving
+            logger.warning(
+                "the CRM's clock leads its Date header by %s: set the user's time zone to UTC, without daylight saving",
+                saving,
+            )
     elif reply.date:
         offset = round((local - reply.date) / _QUARTER) * _QUARTER
+        saving = timedelta(0)
     else:
         raise CrmAnswerError("the time zone is not known")
-    return Clock(local - offset, offset)
+    return Clock(local - offset, offset, local - offset - saving)
 
 
 def deleted_items_request(wsdls: WsdlDirectory, since: datetime, offset: timedelta, start_row: int) -> Request:

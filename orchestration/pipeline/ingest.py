@@ -106,15 +106,19 @@ def poll(
     A full load begins when asked for, without a watermark, or when the watermark is older than the log can be relied
     on. One that was interrupted goes on where it was.
     """
+    for obj in catalog:
+        crm.check(obj)
     with open_warehouse() as connection:
         stored = read_state(connection, "watermark")
     watermark = None if stored is None else datetime.fromisoformat(stored)
-    server_now = to_stored(crm.server_time())
+    clock = crm.clock()
+    server_now = to_stored(clock.now)
     too_old = watermark is None or server_now - watermark > timedelta(days=settings.reload_after_days)
     if full_load or too_old:
-        return _begin_full_load(open_warehouse, catalog, server_now, settings, too_old)
+        return _begin_full_load(open_warehouse, catalog, to_stored(clock.surely_past), settings, too_old)
     assert watermark is not None
     window = plan_window(watermark, server_now, settings)
+    next_watermark = plan_window(watermark, to_stored(clock.surely_past), settings).upper
 
     def known_count(part: Window) -> int:
         with open_warehouse() as connection:
@@ -132,7 +136,7 @@ def poll(
         for obj in catalog
         if item.type in obj.deleted_item_types and item.deleted_at is not None
     ]
-    probe_from = window.upper - timedelta(seconds=settings.overlap_seconds)
+    probe_from = next_watermark - timedelta(seconds=settings.overlap_seconds)
     with open_warehouse() as connection, transaction(connection):
         new = _store_events(connection, events.values())
         plan = plan_requests(new, catalog)
@@ -145,10 +149,10 @@ def poll(
             "INSERT INTO read_windows VALUES (?, ?, ?, ?, ?)",
             [window.lower, window.upper, len(events), len(new), utc_now()],
         )
-        write_state(connection, "watermark", window.upper.isoformat())
+        write_state(connection, "watermark", next_watermark.isoformat())
     read_whole = slices == [window]
     return PollResult(
-        watermark=window.upper,
+        watermark=next_watermark,
         window=window,
         events_read=len(events),
         events_new=len(new),

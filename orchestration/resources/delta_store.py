@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from delta_service.store.writer import DeltaStoreWriter
 
+from delta_service.store.writer import DeltaStoreWriter
 from orchestration.settings import PipelineSettings
 
 

@@ -53,7 +53,9 @@ def test_the_servers_time_is_told_in_utc(
 ) -> None:
     crm.date = date_header
     crm.say(clock(local, zone))
-    assert client.server_time() == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
+    told = client.clock()
+    assert told.surely_past == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
+    assert told.now - told.surely_past == timedelta(hours=1 if "daylight saving" in zone else 0)
     assert crm.asked[0].headers["SOAPAction"] == '"document/urn:crmondemand/ws/time/:GetServerTime"'
     assert client.operations_spent == 0
 
@@ -62,7 +64,7 @@ def test_the_servers_time_is_told_in_utc(
 def test_without_a_time_service_the_date_header_tells(client: CrmClient, crm: FakeCrm, fault: bytes) -> None:
     crm.date = "Thu, 01 Mar 2012 08:00:00 GMT"
     crm.say(fault, Said(b"<html/>", 405))
-    assert client.server_time() == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
+    assert client.clock().now == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
     assert b"s3cret" not in crm.asked[-1].body
 
 
@@ -70,13 +72,13 @@ def test_without_a_time_wsdl_the_date_header_tells(crm: FakeCrm, tmp_path: Path)
     (tmp_path / "c.wsdl").write_text(v2_wsdl("Contact", {"Id": "string"}, {}))
     crm.date = "Thu, 01 Mar 2012 08:00:00 GMT"
     with CrmClient(settings(crm, tmp_path)) as client:
-        assert client.server_time() == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
+        assert client.clock().now == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
 
 
 def test_bad_credentials_do_not_hide_behind_the_date_header(client: CrmClient, crm: FakeCrm) -> None:
     crm.say(front_fault("SBL-ODU-01006", "wrong password"))
     with pytest.raises(CrmCredentialsError):
-        client.server_time()
+        client.clock()
 
 
 class Bin:

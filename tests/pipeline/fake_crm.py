@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from orchestration.catalog import CatalogObject
 from orchestration.crm.client import Found
 from orchestration.crm.queries import Query
 from orchestration.crm.rows import Page, Row
-from orchestration.crm.services import DeletedItem
+from orchestration.crm.services import Clock, DeletedItem
 
 
 @dataclass
@@ -24,8 +24,11 @@ class FakeCrm:
     asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     fail_after_pages: int | None = None
 
-    def server_time(self) -> datetime:
-        return self.now
+    def check(self, obj: CatalogObject) -> None:
+        """Every object is known."""
+
+    def clock(self) -> Clock:
+        return Clock(self.now, timedelta(0), self.now)
 
     def count(self, query: Query) -> int:
         return len(self._matching(query))
