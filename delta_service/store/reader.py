@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +55,8 @@ class StoreState:
     published_at: datetime
     territories: Mapping[str, Territory]
     """By id."""
+    ids_by_name: Mapping[str, str]
+    """Names that exactly one territory has."""
 
 
 class View(NamedTuple):
@@ -119,7 +122,7 @@ class DeltaStoreReader:
     ) -> tuple[list[DeltaRow], Position | None]:
         """Up to ``limit`` differing rows in (object, row) order, and the position to go on after, None at the end.
 
-        ``objects`` are keys; none means all. Raises HistoryExpiredError, PageExpiredError.
+        ``was`` is the same publication as ``now`` or an earlier one. ``objects`` are keys; none means all. Raises HistoryExpiredError, PageExpiredError.
         """
         shared = set(was.territories) & set(now.territories)
         lost, gained = sorted(set(was.territories) - shared), sorted(set(now.territories) - shared)
@@ -177,7 +180,7 @@ class DeltaStoreReader:
             raise PageExpiredError("the publication this page is fixed to is no longer kept in full")
         if was.territories and was.seq < horizon_seq:
             raise HistoryExpiredError(f"history before publication {horizon_seq} is no longer kept")
-        assert max(was.seq, now.seq) <= published_seq
+        assert was.seq <= now.seq <= published_seq
 
     def _read_state(self, known: StoreState | None) -> StoreState:
         try:
@@ -209,6 +212,7 @@ class DeltaStoreReader:
             as_of=from_microseconds(as_of),
             published_at=from_microseconds(published_at or 0),
             territories=territories,
+            ids_by_name=_unique_names(territories.values()),
         )
 
     def _heads(self, territory: int, seq: int, object_count: int) -> tuple[Total, ...]:
@@ -217,3 +221,9 @@ class DeltaStoreReader:
             row = self._connection.execute(questions.HEAD_AT, {"territory": territory, "object": key, "now": seq}).get
             totals.append(Total(row[0], unsigned(row[1])) if row else NOTHING)
         return tuple(totals)
+
+
+def _unique_names(territories: Iterable[Territory]) -> dict[str, str]:
+    named = [(territory.name, territory.id) for territory in territories if territory.name is not None]
+    count = Counter(name for name, _ in named)
+    return {name: id_ for name, id_ in named if count[name] == 1}

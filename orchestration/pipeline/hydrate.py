@@ -42,25 +42,23 @@ class HydrationResult:
 def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj: CatalogObject) -> HydrationResult:
     """Answer all requests for one object, those included that the answers give rise to."""
     result = HydrationResult()
-    while True:
-        with open_warehouse() as connection:
-            pending = _pending(connection, obj)
-            if not pending:
-                result.live_rows = scalar(
-                    connection, f"SELECT count(*) FROM {snapshot_table(obj).name} WHERE _state = 'live'"
-                )
-                return result
+    with open_warehouse() as connection:
+        pending, result.live_rows = _pending(connection, obj), _count_live(connection, obj)
+    while pending:
+        for request in pending:
+            result.by_reason[request.reason] = result.by_reason.get(request.reason, 0) + 1
         for batch in _read(open_warehouse, crm, obj, pending):
-            with open_warehouse() as connection, transaction(connection):
-                merged = merge_batch(connection, catalog, obj, batch)
+            with open_warehouse() as connection:
+                with transaction(connection):
+                    merged = merge_batch(connection, catalog, obj, batch)
+                pending, result.live_rows = _pending(connection, obj), _count_live(connection, obj)
             result.rows_read += len(batch.rows)
             result.changed += merged.changed
             result.deleted += merged.deleted
             result.lost += merged.lost
             result.revived += merged.revived
             result.quarantined += len(batch.defects)
-        for request in pending:
-            result.by_reason[request.reason] = result.by_reason.get(request.reason, 0) + 1
+    return result
 
 
 def hydrate_remaining(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog) -> HydrationResult:
@@ -85,6 +83,10 @@ def _pending(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> list[
         [obj.name],
     ).fetchall()
     return [SettledRequest(ReadRequest(*row[:5]), row[5], row[6]) for row in rows]
+
+
+def _count_live(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> int:
+    return scalar(connection, f"SELECT count(*) FROM {snapshot_table(obj).name} WHERE _state = 'live'")
 
 
 def _objects_pending(open_warehouse: OpenWarehouse) -> list[str]:

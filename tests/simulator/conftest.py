@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
@@ -136,5 +135,5 @@ def make_simulator(tracked: frozenset[str] | None = None, **options: object) -> 
 
 
 @pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    yield make_simulator()
+def simulator() -> Simulator:
+    return make_simulator()
