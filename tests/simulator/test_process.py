@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.simulator.conftest import ENDPOINT, TOKEN, query_body
+
+ENVELOPE = (
+    '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Header>'
+    + TOKEN.format(password="another")
+    + f"</s:Header><s:Body>{query_body('Account')}</s:Body></s:Envelope>"
+)
+
+
+def start(port: int) -> subprocess.Popen[str]:
+    words = ["--port", str(port), "--accounts", "30", "--territories", "3", "--seed", "1", "--min-interval-ms", "0"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "crm_simulator", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"CRMOD_PASSWORD": "another", "CRMOD_USERNAME": "DEMO/INTEGRATION"},
+    )
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def address(port: int) -> Iterator[str]:
+    process = start(port)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    match = re.search(r"(http://\S+)/Services/Integration", line)
+    assert match, process.stderr and process.stderr.read()
+    yield match[1]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+
+
+def test_the_process_says_where_it_listens_and_does_so(address: str) -> None:
+    assert httpx.get(address + "/control").status_code == 200
+    answer = httpx.post(address + ENDPOINT, content=ENVELOPE)
+    assert answer.status_code == 200
+    assert answer.text.count("<Account>") == 10
+
+
+def test_a_connection_can_be_dropped_in_the_middle_of_an_answer(address: str) -> None:
+    httpx.post(address + "/control/faults", json={"kind": "reset"}).raise_for_status()
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(address + ENDPOINT, content=ENVELOPE)
+    assert httpx.post(address + ENDPOINT, content=ENVELOPE).status_code == 200
+
+
+def test_a_second_process_does_not_share_the_port(address: str, port: int) -> None:
+    second = start(port)
+    _, errors = second.communicate(timeout=20)
+    assert second.returncode == 1
+    assert "cannot listen" in errors
