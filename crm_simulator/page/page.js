@@ -10,6 +10,7 @@ const EDITABLE = {
 };
 const REFRESH_MS = 2000;
 const number = new Intl.NumberFormat("en");
+const count = (amount, noun) => `${number.format(amount)} ${noun}${amount === 1 ? "" : "s"}`;
 const byId = (id) => document.getElementById(id);
 
 // ---- building blocks
@@ -46,7 +47,7 @@ async function change(path, body) {
   try {
     const result = await ask(path, body);
     const rows = Object.values(result.touched).reduce((sum, ids) => sum + ids.length, 0);
-    toast(`${result.action}: ${number.format(rows)} rows, ${number.format(result.events)} events`);
+    toast(`${result.action}: ${count(rows, "row")}, ${count(result.events, "event")}`);
     await Promise.all([refresh(), search()]);
     return result;
   } catch (error) {
@@ -140,7 +141,7 @@ function showActions(actions) {
         {},
         element("time", { title: action.at }, action.at.slice(11, 19)),
         element("span", {}, action.text),
-        element("small", {}, `${number.format(action.rows)} rows, `, element("b", {}, number.format(action.events)), " events"),
+        element("small", {}, `${count(action.rows, "row")}, `, element("b", {}, count(action.events, "event"))),
       ),
     ),
   );
@@ -217,7 +218,7 @@ function editForm(objectName, row) {
         ? element("select", { id: name, name }, element("option", { value: "" }, "(none)"), ...territoryOptions(territories))
         : element("input", { id: name, name, value });
     input.value = value;
-    fields.append(element("label", { for: name, title: name }, name.replace(/([a-z])([A-Z])/g, "$1 $2")), input);
+    fields.append(element("label", { for: name, title: name }, fieldLabel(objectName, name)), input);
   }
   const events = element("input", { type: "checkbox", name: "events", checked: true });
   const remove = () =>
@@ -243,6 +244,13 @@ function editForm(objectName, row) {
       element("label", { class: "check" }, events, "with events"),
     ),
   );
+}
+
+// "ContactFirstName" of a contact reads "First name", "TerritoryId" reads "Territory".
+function fieldLabel(objectName, name) {
+  const short = name.replace(new RegExp(`^${objectName}(?=[A-Z])`), "").replace(/Id$/, "");
+  const words = short.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+  return words[0].toUpperCase() + words.slice(1);
 }
 
 async function links(row) {
