@@ -25,6 +25,8 @@ defs = dg.Definitions(
         "crm": CrmResource(),
         "delta_store_file": DeltaStoreResource(),
     },
+    # Debug lines would bury what a person wants to read.
+    loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"}, "console")},
     # Small steps: a process for each would cost more than the work.
     executor=dg.in_process_executor,
 )

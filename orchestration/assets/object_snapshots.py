@@ -36,6 +36,8 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         before = crm.client.operations_spent
         result = hydrate(warehouse.open, crm.client, warehouse.catalog, warehouse.catalog[obj.name])
+        if result.no_access:
+            context.log.warning("The integration user has no access to %s: it is left out", obj.service)
         if result.lost:
             context.log.warning(
                 "%d %s rows are lost from sight: not returned, not known as deleted", result.lost, obj.name

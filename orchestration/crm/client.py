@@ -24,7 +24,6 @@ from orchestration.crm.errors import (
     ConfigurationError,
     CrmAnswerError,
     CrmCannotCount,
-    CrmNoAccess,
     CrmRefused,
     CrmTooHeavy,
 )
@@ -172,7 +171,7 @@ class CrmClient:
             # The list is in order of time only, so entries of one second may swap places.
             pages = walk(fetch, lambda page: list(page.items), DELETED_ITEMS_PAGE_ROWS, total_order=False)
             return [page.items[key] for page, fresh in pages for key in page.items if key in fresh]
-        except CrmNoAccess as error:
+        except CrmRefused as error:
             logger.warning(
                 "the Deleted Items list is not open to this user, deletes are found in other ways: %s", error
             )

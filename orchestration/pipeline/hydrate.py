@@ -13,6 +13,7 @@ import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.crm.client import CrmClient
+from orchestration.crm.errors import CrmNoAccess
 from orchestration.crm.queries import Query
 from orchestration.crm.rows import Defect, Row
 from orchestration.pipeline.ingest import OpenWarehouse
@@ -36,6 +37,7 @@ class HydrationResult:
     revived: int = 0
     quarantined: int = 0
     live_rows: int = 0
+    no_access: bool = False
     by_reason: dict[str, int] = field(default_factory=dict)
 
 
@@ -47,17 +49,26 @@ def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj
     while pending:
         for request in pending:
             result.by_reason[request.reason] = result.by_reason.get(request.reason, 0) + 1
-        for batch in _read(open_warehouse, crm, obj, pending):
+        try:
+            for batch in _read(open_warehouse, crm, obj, pending):
+                with open_warehouse() as connection:
+                    with transaction(connection):
+                        merged = merge_batch(connection, catalog, obj, batch)
+                    pending, result.live_rows = _pending(connection, obj), _count_live(connection, obj)
+                result.rows_read += len(batch.rows)
+                result.changed += merged.changed
+                result.deleted += merged.deleted
+                result.lost += merged.lost
+                result.revived += merged.revived
+                result.quarantined += len(batch.defects)
+        except CrmNoAccess:
+            # An object this company does not have. One that could be read before must not go stale in silence.
+            if result.live_rows:
+                raise
             with open_warehouse() as connection:
-                with transaction(connection):
-                    merged = merge_batch(connection, catalog, obj, batch)
-                pending, result.live_rows = _pending(connection, obj), _count_live(connection, obj)
-            result.rows_read += len(batch.rows)
-            result.changed += merged.changed
-            result.deleted += merged.deleted
-            result.lost += merged.lost
-            result.revived += merged.revived
-            result.quarantined += len(batch.defects)
+                connection.execute("DELETE FROM read_requests WHERE object = ?", [obj.name])
+            result.no_access = True
+            return result
     return result
 
 

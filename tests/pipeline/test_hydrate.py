@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from orchestration.catalog import load_catalog
+from orchestration.crm.errors import CrmNoAccess
 from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse, poll
@@ -223,3 +224,15 @@ def test_reading_a_window_twice_changes_nothing(bench: Bench) -> None:
     bench.sync()
     assert bench.query("FROM touched") == []
     assert bench.query("SELECT count(*) FROM modification_records") == [(1,)]
+
+
+def test_an_object_the_company_does_not_have_is_left_out_but_one_read_before_is_not(bench: Bench) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CrmNoAccess("OrderQueryPage: SBL-ODU-01011")
+
+    bench.later()
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
+    bench.crm.read = refuse  # type: ignore[method-assign, assignment]
+    assert hydrate(bench.open, bench.crm, CATALOG, CATALOG["order"]).no_access  # type: ignore[arg-type]
+    with pytest.raises(CrmNoAccess):
+        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])  # type: ignore[arg-type]
