@@ -122,7 +122,8 @@ class DeltaStoreReader:
     ) -> tuple[list[DeltaRow], Position | None]:
         """Up to ``limit`` differing rows in (object, row) order, and the position to go on after, None at the end.
 
-        ``was`` is the same publication as ``now`` or an earlier one. ``objects`` are keys; none means all. Raises HistoryExpiredError, PageExpiredError.
+        ``was`` is at the same publication as ``now`` or an earlier one. ``objects`` are keys; none means all.
+        Raises HistoryExpiredError, PageExpiredError.
         """
         shared = set(was.territories) & set(now.territories)
         lost, gained = sorted(set(was.territories) - shared), sorted(set(now.territories) - shared)

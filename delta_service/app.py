@@ -1,0 +1,136 @@
+"""The ASGI application: the delta routes as plain functions, everything else through Starlette's router."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from delta_service import pages
+from delta_service.answers import AsgiScope, Receive, Send
+from delta_service.auth import Authenticator
+from delta_service.delta import DeltaRequest, DeltaRoutes
+from delta_service.keys import KeyRing
+from delta_service.listing import territories_answer
+from delta_service.problems import method_not_allowed, refusal, request_id_of, starting
+from delta_service.settings import ServiceSettings
+from delta_service.source import ViewSource
+from delta_service.watch import READER_THREADS, ReaderPool, StoreWatch
+
+log = logging.getLogger(__name__)
+
+ALL_TERRITORIES = "/v1/delta"
+TERRITORY_PREFIX, TERRITORY_SUFFIX = "/v1/territories/", "/delta"
+DEVICE_PAGE = Path(__file__).parent / "device_page"
+
+
+class DeltaService:
+    """One process's application. Needs :meth:`running` around it, which ASGI's lifespan does."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._keys = KeyRing(settings)
+        self.authenticator = Authenticator(settings, self._keys)
+        self.watch = StoreWatch(settings.store_path)
+        self._pool = ReaderPool(settings.store_path, READER_THREADS)
+        self._delta = DeltaRoutes(settings, self.authenticator, self.watch, ViewSource(self._pool))
+        self._router: Starlette = pages.router(self, DEVICE_PAGE)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the state of the store up to date meanwhile."""
+        await self._keys.load()
+        await self.watch.look()
+        looking = asyncio.create_task(self.watch.run())
+        try:
+            yield
+        finally:
+            self.watch.stop()
+            looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await looking
+            self.watch.close()
+            self._pool.close()
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        path: str = scope["path"]
+        is_delta, territory = _delta_path(path, scope)
+        if not is_delta:
+            await self._router(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = request_id_of(headers.get(b"x-request-id"))
+        method = scope["method"]
+        try:
+            if method not in ("GET", "HEAD"):
+                raise method_not_allowed("GET, HEAD")
+            request = DeltaRequest(
+                territory=territory,
+                query_string=scope["query_string"],
+                client=scope.get("client"),
+                request_id=request_id,
+                authorization=headers.get(b"authorization"),
+                accept=headers.get(b"accept"),
+                accept_encoding=headers.get(b"accept-encoding"),
+                if_none_match=headers.get(b"if-none-match"),
+                prefer=headers.get(b"prefer"),
+            )
+            answer = await self._delta.answer(request)
+        except Exception as error:
+            answer = refusal(error, request_id)
+        await answer.send(send, head_only=method == "HEAD")
+
+    async def territories(self, request: Request) -> Response:
+        """``GET /v1/territories``."""
+        authorization = request.headers.get("authorization")
+        claims = await self.authenticator.authenticate(
+            None if authorization is None else authorization.encode("latin-1"), request.client
+        )
+        if self.watch.state is None:
+            raise starting()
+        return pages.response(territories_answer(claims, self.watch.state))
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with self.running():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except Exception as error:
+            log.exception("the service cannot start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create() -> DeltaService:
+    """What Granian's workers load; settings come from the environment."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # httpx logs each URL it asks, which for a key set is of no use.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return DeltaService(ServiceSettings.from_environment())
+
+
+def _delta_path(path: str, scope: AsgiScope) -> tuple[bool, str | None]:
+    """Whether a path is a delta route's, and the territory in it."""
+    if path == ALL_TERRITORIES:
+        return True, None
+    if not (path.startswith(TERRITORY_PREFIX) and path.endswith(TERRITORY_SUFFIX)):
+        return False, None
+    # Only the raw path tells a slash from an escaped one.
+    raw: bytes | None = scope.get("raw_path")
+    if raw is not None:
+        path = raw.partition(b"?")[0].decode("latin-1")
+    territory = path[len(TERRITORY_PREFIX) : -len(TERRITORY_SUFFIX)]
+    if not territory or "/" in territory:
+        return False, None
+    return True, unquote(territory) if raw is not None else territory

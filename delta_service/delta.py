@@ -1,0 +1,253 @@
+"""The delta routes: one question, answered from memory where nothing is new, else from the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from delta_service import metrics
+from delta_service.answers import Answer, Headers
+from delta_service.auth import Authenticator, Claims
+from delta_service.body import Counts, json_body, with_envelope
+from delta_service.compression import chosen_coding, compress, compress_stream
+from delta_service.pacing import TokenBucket
+from delta_service.problems import ProblemError, starting, too_many_snapshots
+from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
+from delta_service.question import Question, base_path, question_of, question_of_page
+from delta_service.scope import granted_scope, territory_scope, touched_seq
+from delta_service.settings import ServiceSettings
+from delta_service.source import ViewSource
+from delta_service.store.reader import StoreState
+from delta_service.sync_headers import SyncFacts
+from delta_service.watch import StoreWatch
+
+audit = logging.getLogger("delta_service.audit")
+
+MEMOISED_ANSWERS = 20_000
+
+JSON, NDJSON = b"application/json", b"application/x-ndjson"
+COMMON_HEADERS: Headers = [
+    (b"cache-control", b"private, no-cache"),
+    (b"vary", b"authorization, accept, accept-encoding, prefer"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaRequest:
+    """What of an HTTP request matters here; absent headers are None."""
+
+    territory: str | None
+    query_string: bytes
+    client: tuple[str, int] | None
+    request_id: str
+    authorization: bytes | None = None
+    accept: bytes | None = None
+    accept_encoding: bytes | None = None
+    if_none_match: bytes | None = None
+    prefer: bytes | None = None
+
+    @property
+    def ndjson(self) -> bool:
+        return self.accept is not None and NDJSON in self.accept.lower()
+
+
+class Quiet(NamedTuple):
+    """An answer with nothing new."""
+
+    etag: bytes
+    headers: Headers
+    body: bytes
+
+
+class DeltaRoutes:
+    """Answers ``/v1/delta`` and ``/v1/territories/{territory}/delta``."""
+
+    def __init__(
+        self, settings: ServiceSettings, authenticator: Authenticator, watch: StoreWatch, source: ViewSource
+    ) -> None:
+        self._poll_seconds = settings.poll_seconds
+        self._authenticator = authenticator
+        self._watch = watch
+        self._source = source
+        self._snapshots = TokenBucket(settings.snapshots_per_second)
+        self._memo: dict[tuple[bytes | None, str | None, bytes, bytes | None], Quiet] = {}
+        self._memo_state: StoreState | None = None
+
+    async def answer(self, request: DeltaRequest) -> Answer:
+        """Raises :class:`ProblemError`."""
+        claims = await self._authenticator.authenticate(request.authorization, request.client)
+        state = self._state()
+        # Answers with nothing new hold until the next look at the store finds a commit.
+        if state is not self._memo_state:
+            self._memo, self._memo_state = {}, state
+        memo_key = (request.authorization, request.territory, request.query_string, request.accept)
+        quiet = self._memo.get(memo_key)
+        if quiet is not None and request.prefer is None:
+            return _quiet_answer(quiet, request)
+
+        query = parse_query(request.query_string, StoreNames(state.objects, state.epoch, state.cursor_key))
+        preferred_seconds = preferred_wait_seconds((request.prefer or b"").decode("latin-1"))
+        wait_seconds = query.wait_seconds or preferred_seconds or 0
+        question, now_seq = await self._question(claims, request, query, state)
+        if wait_seconds and question.nothing_new(state):
+            await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds)
+            state = self._state()
+            question, now_seq = await self._question(claims, request, query, state)
+        if not question.nothing_new(state):
+            answer = await self._deliver(request, question, now_seq, state)
+        else:
+            quiet = await self._quiet(question, state, ndjson=request.ndjson)
+            if not wait_seconds and state is self._memo_state and len(self._memo) < MEMOISED_ANSWERS:
+                self._memo[memo_key] = quiet
+            answer = _quiet_answer(quiet, request)
+        if preferred_seconds is not None:
+            answer.headers = [*answer.headers, (b"preference-applied", b"wait=%d" % preferred_seconds)]
+        return answer
+
+    def _state(self) -> StoreState:
+        if self._watch.state is None:
+            raise starting()
+        return self._watch.state
+
+    async def _question(
+        self, claims: Claims, request: DeltaRequest, query: DeltaQuery, state: StoreState
+    ) -> tuple[Question, int]:
+        """What is asked, and the publication that answers it."""
+        if request.territory is None:
+            scope = granted_scope(claims, state)
+        else:
+            scope = territory_scope(claims, request.territory, state)
+        if query.page is not None:
+            return question_of_page(query.page, scope, state), query.page.now_seq
+        since = query.since
+        if isinstance(since, datetime):
+            since = min(await self._source.seq_at(since), state.published_seq)
+        return question_of(query, since, scope, state), state.published_seq
+
+    async def _quiet(self, question: Question, state: StoreState, *, ndjson: bool) -> Quiet:
+        facts = await self._facts(question, state.published_seq, state)
+        facts = replace(facts, cursor=question.cursor(state.published_seq, state))
+        etag = _etag(question, state.published_seq, state, ndjson=ndjson)
+        headers = [*facts.headers(), (b"etag", etag), *COMMON_HEADERS]
+        if ndjson:
+            return Quiet(etag, [(b"content-type", NDJSON), *headers], _trailer(facts))
+        body = json_body((), question.form(state))
+        if question.envelope:
+            body = with_envelope(body, facts.members())
+        return Quiet(etag, [(b"content-type", JSON), *headers], body)
+
+    async def _deliver(self, request: DeltaRequest, question: Question, now_seq: int, state: StoreState) -> Answer:
+        etag = _etag(question, now_seq, state, ndjson=request.ndjson)
+        validators: Headers = [(b"etag", etag), *COMMON_HEADERS]
+        if _matches(request.if_none_match, etag):
+            metrics.NOT_MODIFIED.inc()
+            return Answer(304, validators)
+        coding = chosen_coding(request.accept_encoding or b"")
+        page_coding = None if question.envelope else coding
+        if question.replaces and question.after is None:
+            ready = not request.ndjson and self._source.has_page(question, now_seq, state, page_coding)
+            if not (ready or self._snapshots.admits()):
+                raise too_many_snapshots()
+        facts = await self._facts(question, now_seq, state)
+        (metrics.SNAPSHOT if question.replaces else metrics.DELTA).inc()
+        if request.ndjson:
+            pieces = compress_stream(self._lines(request, question, now_seq, state, facts), coding)
+            headers = [(b"content-type", NDJSON), *facts.streamed_headers(), *_encoding(coding), *validators]
+            return Answer(200, headers, stream=pieces)
+
+        page = await self._source.page(question, now_seq, state, page_coding)
+        if page.after is None:
+            facts = replace(facts, cursor=question.cursor(now_seq, state))
+        else:
+            token = question.page_token(now_seq, page.after, state)
+            facts = replace(facts, next_link=f"{base_path(question.scope)}/delta?page={token}")
+        body, found_coding = page.body, page.coding
+        if question.envelope:
+            whole = with_envelope(body, facts.members())
+            body, found_coding = await asyncio.to_thread(compress, whole, coding)
+        _record(request, question, now_seq, page.counts, len(body))
+        return Answer(200, [(b"content-type", JSON), *facts.headers(), *_encoding(found_coding), *validators], body)
+
+    async def _lines(
+        self, request: DeltaRequest, question: Question, now_seq: int, state: StoreState, facts: SyncFacts
+    ) -> AsyncIterator[bytes]:
+        counts, size = Counts(), 0
+        try:
+            async for piece in self._source.lines(question, now_seq, state, counts):
+                size += len(piece)
+                yield piece
+        except ProblemError as problem:
+            # Too late for a status: without a trailer the answer is not complete, and this line says why.
+            yield orjson.dumps({"problem": problem.document(request.request_id)}) + b"\n"
+            return
+        yield _trailer(replace(facts, cursor=question.cursor(now_seq, state)))
+        _record(request, question, now_seq, counts, size)
+
+    async def _facts(self, question: Question, now_seq: int, state: StoreState) -> SyncFacts:
+        times = await self._source.times(now_seq, state)
+        totals = await self._source.totals(question.scope, now_seq, state)
+        return SyncFacts(
+            as_of=times[0] if times else None,
+            published_at=times[1] if times else None,
+            exact=question.exact,
+            replaces=question.replaces,
+            poll_seconds=self._poll_seconds,
+            objects=question.objects,
+            totals=tuple(totals[state.objects.index(name)] for name in question.objects),
+        )
+
+
+def _etag(question: Question, now_seq: int, state: StoreState, *, ndjson: bool) -> bytes:
+    # Only these two forms repeat in the body what else is in headers.
+    stamp = (now_seq, state.published_seq, state.as_of) if ndjson or question.envelope else ()
+    effective_seq = min(touched_seq(question.scope, state), now_seq)
+    return question.etag(effective_seq, state.generation, ndjson, stamp)
+
+
+def _quiet_answer(quiet: Quiet, request: DeltaRequest) -> Answer:
+    if request.if_none_match is not None and _matches(request.if_none_match, quiet.etag):
+        metrics.NOT_MODIFIED.inc()
+        return Answer(304, [header for header in quiet.headers if header[0] != b"content-type"])
+    metrics.NOTHING_NEW.inc()
+    return Answer(200, quiet.headers, quiet.body)
+
+
+def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
+    """Weak comparison (RFC 9110): any of the listed tags, or ``*``."""
+    if if_none_match is None:
+        return False
+    tags = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
+    return b"*" in tags or etag.removeprefix(b"W/") in tags
+
+
+def _encoding(coding: str | None) -> Headers:
+    return [] if coding is None else [(b"content-encoding", coding.encode())]
+
+
+def _trailer(facts: SyncFacts) -> bytes:
+    return orjson.dumps({"trailer": facts.members()}) + b"\n"
+
+
+def _record(request: DeltaRequest, question: Question, now_seq: int, counts: Counts, size_bytes: int) -> None:
+    """Who got what, without who or what: scope, publications and numbers."""
+    for operation, count in (("insert", counts.insert), ("update", counts.update), ("deleted", counts.deleted)):
+        metrics.ROWS.labels(operation).inc(count)
+    metrics.BYTES.inc(size_bytes)
+    audit.info(
+        "delivered scope=%s from=%s to=%d page=%s insert=%d update=%d deleted=%d bytes=%d request=%s",
+        ",".join(question.scope) or "-",
+        ",".join(f"{anchor.seq}@{','.join(anchor.scope) or '-'}" for anchor in question.anchors) or "-",
+        now_seq,
+        "first" if question.after is None else "next",
+        counts.insert,
+        counts.update,
+        counts.deleted,
+        size_bytes,
+        request.request_id,
+    )

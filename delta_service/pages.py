@@ -1,0 +1,98 @@
+"""The routes around the deltas: operations, documentation, the demo device."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from delta_service import docs, metrics
+from delta_service.answers import Answer
+from delta_service.openapi import openapi_document
+from delta_service.problems import ProblemError, method_not_allowed, not_found, refusal, request_id_of, starting
+
+if TYPE_CHECKING:
+    from delta_service.app import DeltaService
+
+# The watch looks several times a second; a store not seen for so long cannot be read.
+STALE_SECONDS = 60
+
+
+def response(answer: Answer) -> Response:
+    """An answer with a body, for Starlette."""
+    found = Response(answer.body, answer.status)
+    found.raw_headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    return found
+
+
+def router(service: DeltaService, device_page: Path) -> Starlette:
+    """Everything but the delta routes."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        state = service.watch.state
+        if state is None or time.monotonic() - service.watch.looked_at > STALE_SECONDS:
+            raise starting()
+        return JSONResponse({"status": "ready", "publishedSeq": state.published_seq, "asOf": state.as_of.isoformat()})
+
+    async def metrics_page(_: Request) -> Response:
+        if (state := service.watch.state) is not None:
+            metrics.PUBLISHED_SEQ.set(state.published_seq)
+            metrics.AS_OF_SECONDS.set(state.as_of.timestamp())
+        metrics.WAITING.set(service.watch.waiting_scopes)
+        content = await asyncio.to_thread(metrics.exposition)
+        return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(_document())
+
+    async def docs_page(_: Request) -> Response:
+        return HTMLResponse(docs.html_of(_document()))
+
+    async def to_device_page(_: Request) -> Response:
+        return RedirectResponse("/device/")
+
+    def _document() -> dict[str, object]:
+        return openapi_document(service.watch.state.objects if service.watch.state else ())
+
+    return Starlette(
+        routes=[
+            Route("/v1/territories", service.territories),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics_page),
+            Route("/openapi.json", openapi),
+            Route("/docs", docs_page),
+            Route("/device", to_device_page),
+            Mount("/device", StaticFiles(directory=device_page, html=True, check_dir=False)),
+        ],
+        exception_handlers={ProblemError: _refuse, HTTPException: _refuse, Exception: _refuse},
+    )
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    given = request.headers.get("x-request-id")
+    request_id = request_id_of(None if given is None else given.encode("latin-1"))
+    if isinstance(error, HTTPException):
+        error = _problem_of(error)
+    return response(refusal(error, request_id))
+
+
+def _problem_of(error: HTTPException) -> ProblemError:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return not_found()
+    headers = cast("dict[str, str]", error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return method_not_allowed(headers.get("Allow", "GET, HEAD"))
+    return ProblemError(HTTPStatus(error.status_code), "http-error", "The request cannot be served.", headers=headers)

@@ -1,0 +1,150 @@
+"""RFC 9457 problem documents: the only form in which this service refuses anything."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from secrets import token_hex
+
+import orjson
+
+from delta_service import metrics
+from delta_service.answers import Answer
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class ProblemError(Exception):
+    """A refusal. ``code`` is stable and for programs, ``detail`` is a sentence for people, without secrets."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        *,
+        action: str | None = None,
+        links: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.action = action
+        self.links = links
+        self.headers = headers or {}
+
+    def document(self, request_id: str) -> dict[str, object]:
+        """The members of the problem document."""
+        document: dict[str, object] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": int(self.status),
+            "code": self.code,
+            "detail": self.detail,
+            "requestId": request_id,
+        }
+        if self.action is not None:
+            document["action"] = self.action
+        if self.links is not None:
+            document["links"] = dict(self.links)
+        return document
+
+    def answer(self, request_id: str) -> Answer:
+        """The whole refusal; never to be cached."""
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"cache-control", b"no-store"),
+            (b"x-request-id", request_id.encode()),
+            *((name.lower().encode(), value.encode()) for name, value in self.headers.items()),
+        ]
+        return Answer(int(self.status), headers, orjson.dumps(self.document(request_id)))
+
+
+def refusal(error: Exception, request_id: str) -> Answer:
+    """Any failure as a problem document; a failure of ours is logged, and the caller learns nothing of it."""
+    if not isinstance(error, ProblemError):
+        log.exception("request %s failed", request_id, exc_info=error)
+        error = internal()
+    metrics.PROBLEMS.labels(error.code).inc()
+    return error.answer(request_id)
+
+
+def request_id_of(given: bytes | None) -> str:
+    """The caller's ``X-Request-Id`` if it is harmless, else a new one."""
+    text = (given or b"").decode("latin-1")
+    return text if _REQUEST_ID.fullmatch(text) else token_hex(8)
+
+
+def retry_after(seconds: int = RETRY_SECONDS) -> dict[str, str]:
+    """A ``Retry-After`` that spreads the callers over as long again."""
+    return {"Retry-After": str(seconds + random.randint(0, seconds))}  # noqa: S311
+
+
+def bad_request(code: str, detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.BAD_REQUEST, code, detail)
+
+
+def unauthorized(*, token_given: bool) -> ProblemError:
+    challenge = 'Bearer error="invalid_token"' if token_given else "Bearer"
+    return ProblemError(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthorized",
+        "A valid bearer token is needed.",
+        headers={"WWW-Authenticate": challenge},
+    )
+
+
+def scope_denied() -> ProblemError:
+    """The same whether the territory exists or not."""
+    return ProblemError(HTTPStatus.FORBIDDEN, "scope-denied", "The token does not cover this territory.")
+
+
+def not_found(detail: str = "There is nothing at this address.") -> ProblemError:
+    return ProblemError(HTTPStatus.NOT_FOUND, "not-found", detail)
+
+
+def method_not_allowed(allowed: str) -> ProblemError:
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    return ProblemError(status, "method-not-allowed", f"Use {allowed}.", headers={"Allow": allowed})
+
+
+def starting() -> ProblemError:
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "starting",
+        "Nothing has been published yet. Keep your data and ask again.",
+        action="retry",
+        headers=retry_after(),
+    )
+
+
+def store_unavailable() -> ProblemError:
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "store-unavailable",
+        "The delta store cannot be read at present. Keep your data and ask again.",
+        action="retry",
+        headers=retry_after(),
+    )
+
+
+def too_many_snapshots() -> ProblemError:
+    return ProblemError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "rate-limited",
+        "Too many devices fetch everything at once. Ask again later.",
+        action="retry",
+        headers=retry_after(),
+    )
+
+
+def internal() -> ProblemError:
+    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service failed; its log has the request id.")

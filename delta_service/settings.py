@@ -1,0 +1,62 @@
+"""What an operator may set: by environment, or by the command line which sets the environment of the workers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIN_SECRET_BYTES = 32
+INSECURE_DEV_VARIABLE = "DELTA_INSECURE_DEV"
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names the variable, never a secret."""
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    delta_home: Path
+    jwt_secret: bytes | None = field(default=None, repr=False)
+    """HS256 key, at least 32 bytes."""
+    jwks: str | None = None
+    """File path or https URL of a JSON Web Key Set."""
+    jwt_audience: str = "territory-delta"
+    insecure_dev: bool = False
+    """Loopback callers without a token see everything."""
+    poll_seconds: int = 30
+    """What ``Sync-Next-Expected`` says: the rhythm of publications."""
+    snapshots_per_second: int = 50
+    """First syncs that one process builds; ready-made ones do not count."""
+
+    @property
+    def store_path(self) -> Path:
+        return self.delta_home / "delta.sqlite"
+
+    @classmethod
+    def from_environment(cls) -> ServiceSettings:
+        """Raises :class:`SettingsError`, also where there is neither a key nor ``--insecure-dev``."""
+        secret = (os.environ.get("DELTA_JWT_SECRET") or "").encode() or None
+        if secret is not None and len(secret) < MIN_SECRET_BYTES:
+            raise SettingsError(f"DELTA_JWT_SECRET needs at least {MIN_SECRET_BYTES} bytes")
+        settings = cls(
+            delta_home=Path(os.environ.get("DELTA_HOME") or ".delta").absolute(),
+            jwt_secret=secret,
+            jwks=os.environ.get("DELTA_JWKS") or None,
+            jwt_audience=os.environ.get("DELTA_JWT_AUDIENCE") or cls.jwt_audience,
+            insecure_dev=os.environ.get(INSECURE_DEV_VARIABLE) == "1",
+            poll_seconds=_number("DELTA_POLL_SECONDS", cls.poll_seconds),
+            snapshots_per_second=_number("DELTA_SNAPSHOTS_PER_SECOND", cls.snapshots_per_second),
+        )
+        if not (settings.jwt_secret or settings.jwks or settings.insecure_dev):
+            raise SettingsError("set DELTA_JWT_SECRET or DELTA_JWKS (or start with --insecure-dev on this machine)")
+        return settings
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable)
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise SettingsError(f"{variable}={text!r} is not a whole number from 1 to 100000")
+    return int(text)

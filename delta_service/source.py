@@ -1,0 +1,147 @@
+"""Pages, totals and times from the store: read once for all who ask the same, with the store's errors as problems."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from delta_service import metrics
+from delta_service.body import Counts, counts_of, json_body, ndjson_lines
+from delta_service.compression import compress
+from delta_service.problems import store_unavailable
+from delta_service.question import Part, Question, cursor_expired, page_expired, parts_of
+from delta_service.scope import Scope, keys_of, touched_seq
+from delta_service.sharing import SharedResults
+from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
+from delta_service.store.reader import NOTHING, DeltaRow, DeltaStoreReader, Position, StoreState, Total, View
+from delta_service.watch import ReaderPool
+
+KEPT_PAGES_BYTES = 64 * 2**20
+PAGE_OVERHEAD_BYTES = 1_000
+KEPT_TOTALS = 4_096
+# A place after every row of an object: where the next part of a question begins.
+LAST_ROW_KEY = 2**62
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page ready to be sent."""
+
+    body: bytes
+    coding: str | None
+    counts: Counts
+    after: Position | None
+    """Where the next page begins; None on the last."""
+
+
+class ViewSource:
+    def __init__(self, pool: ReaderPool) -> None:
+        self._pool = pool
+        self._pages: SharedResults[Page] = SharedResults(
+            KEPT_PAGES_BYTES, lambda page: len(page.body) + PAGE_OVERHEAD_BYTES
+        )
+        self._totals: SharedResults[tuple[Total, ...]] = SharedResults(KEPT_TOTALS, lambda _: 1)
+
+    def has_page(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> bool:
+        """Whether a page is there, or about to be, without asking the store."""
+        key = _page_key(question, now_seq, state, coding)
+        return self._pages.kept(key) is not None or self._pages.in_the_making(key)
+
+    async def page(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Page:
+        parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
+
+        def read(reader: DeltaStoreReader) -> Page:
+            with metrics.READ_SECONDS.time():
+                rows, after = read_rows(reader, parts, now, state.generation, question.limit, question.after)
+                body, found_coding = compress(json_body(rows, form), coding)
+            return Page(body, found_coding, counts_of(rows), after)
+
+        key = _page_key(question, now_seq, state, coding)
+        return await self._pages.get(key, lambda: self._ask(question, read))
+
+    async def lines(self, question: Question, now_seq: int, state: StoreState, counts: Counts) -> AsyncIterator[bytes]:
+        """All operations from the question's place on, a piece a page; adds to ``counts`` as it goes."""
+        parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
+        after = question.after
+
+        def read(reader: DeltaStoreReader) -> tuple[bytes, Counts, Position | None]:
+            with metrics.READ_SECONDS.time():
+                rows, position = read_rows(reader, parts, now, state.generation, question.limit, after)
+                return ndjson_lines(rows, form), counts_of(rows), position
+
+        while True:
+            piece, found, after = await self._ask(question, read)
+            counts.add(found)
+            if piece:
+                yield piece
+            if after is None:
+                return
+
+    async def totals(self, scope: Scope, now_seq: int, state: StoreState) -> tuple[Total, ...]:
+        """Of the whole view, object by object in the store's order."""
+        newest, keys = touched_seq(scope, state), keys_of(scope, state)
+        if not keys:
+            return (NOTHING,) * len(state.objects)
+        if len(scope) == 1 and scope[0] in state.territories and now_seq >= newest:
+            return state.territories[scope[0]].totals
+
+        def read(reader: DeltaStoreReader) -> tuple[Total, ...]:
+            return reader.totals(View(keys, now_seq), len(state.objects))
+
+        key = (state.generation, scope, min(newest, now_seq))
+        return await self._totals.get(key, lambda: self._ask(None, read))
+
+    async def times(self, seq: int, state: StoreState) -> tuple[datetime, datetime] | None:
+        """``as_of`` and ``published_at`` of a publication."""
+        if seq == state.published_seq:
+            return state.as_of, state.published_at
+        return await self._ask(None, lambda reader: reader.publication_times(seq))
+
+    async def seq_at(self, time: datetime) -> int:
+        """The newest publication made at or before a time; 0 if there is none."""
+        return await self._ask(None, lambda reader: reader.publication_at(time))
+
+    async def _ask(self, question: Question | None, read: Callable[[DeltaStoreReader], R]) -> R:
+        try:
+            return await self._pool.run(read)
+        except HistoryExpiredError:
+            raise cursor_expired(question.scope if question else ()) from None
+        except PageExpiredError:
+            # On a first page it means that the store was replaced this very moment: asking again will do.
+            if question is None or question.after is None:
+                raise store_unavailable() from None
+            raise page_expired("Its publication is no longer kept in full.") from None
+        except StoreUnavailableError:
+            raise store_unavailable() from None
+
+
+def read_rows(
+    reader: DeltaStoreReader, parts: list[Part], now: View, generation: str, limit: int, after: Position | None
+) -> tuple[list[DeltaRow], Position | None]:
+    """One page of a question, whose parts follow each other in the order of objects."""
+    rows: list[DeltaRow] = []
+    for part in parts:
+        if after is not None and (after.object, after.row_key) >= (part.objects[-1], LAST_ROW_KEY):
+            continue
+        if len(rows) == limit:
+            return rows, Position(part.objects[0], -1)
+        found, position = reader.page(
+            part.was, now, part.filter, generation=generation, limit=limit - len(rows), after=after
+        )
+        rows += found
+        if position is not None:
+            return rows, position
+    return rows, None
+
+
+def _view(question: Question, now_seq: int, state: StoreState) -> View:
+    return View(keys_of(question.scope, state), now_seq)
+
+
+def _page_key(question: Question, now_seq: int, state: StoreState, coding: str | None) -> tuple[object, ...]:
+    # Views between two changes are one and the same, and so are the answers.
+    return state.generation, question, min(touched_seq(question.scope, state), now_seq), coding

@@ -1,0 +1,150 @@
+"""What the store holds now, mirrored in memory: a poll that finds nothing new asks no store.
+
+One task per process looks every fifth of a second whether another process has committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import apsw
+
+from delta_service.scope import Scope, touched_seq
+from delta_service.store.errors import StoreUnavailableError
+from delta_service.store.reader import DeltaStoreReader, StoreState
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.2
+READER_THREADS = 4
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ReaderPool:
+    """A few threads, each with a connection of its own to the file that is now at the path."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="delta-reader")
+        self._local = threading.local()
+
+    async def run(self, work: Callable[Concatenate[DeltaStoreReader, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run ``work(reader, ...)`` in a thread. Raises StoreUnavailableError and what ``work`` raises."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: self._call(work, *args, **kwargs))
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _call(self, work: Callable[Concatenate[DeltaStoreReader, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(self._reader(), *args, **kwargs)
+        except apsw.Error as error:
+            self._drop()
+            log.warning("the delta store cannot be read: %s", error)
+            raise StoreUnavailableError("the delta store cannot be read") from error
+
+    def _reader(self) -> DeltaStoreReader:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._drop()
+            raise StoreUnavailableError(f"there is no delta store at {self._path}") from None
+        file = (found.st_dev, found.st_ino)
+        if getattr(self._local, "file", None) != file:
+            self._drop()
+            self._local.reader, self._local.file = DeltaStoreReader(self._path), file
+        reader: DeltaStoreReader = self._local.reader
+        return reader
+
+    def _drop(self) -> None:
+        if getattr(self._local, "file", None) is not None:
+            self._local.file = None
+            self._local.reader.close()
+
+
+class StoreWatch:
+    """Keeps :attr:`state` up to date and wakes those who wait for a change."""
+
+    def __init__(self, path: Path) -> None:
+        self._pool = ReaderPool(path, threads=1)
+        self._seen: tuple[DeltaStoreReader, int] | None = None
+        self._waiting: dict[Scope, asyncio.Event] = {}
+        self._stopping = False
+        self.state: StoreState | None = None
+        """None until something has been published."""
+        self.looked_at = 0.0
+        """Monotonic seconds of the last successful look."""
+
+    async def look(self) -> None:
+        """Bring :attr:`state` up to date if the store has changed."""
+        try:
+            state = await self._pool.run(self._read)
+        except StoreUnavailableError:
+            # Devices keep what they have; an answer from memory would still be right, but nothing could follow it.
+            self.state, self._seen = None, None
+            return
+        self.looked_at = time.monotonic()
+        if state is not self.state:
+            before, self.state = self.state, state
+            self._wake(before, state)
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("looking at the delta store failed")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def wait_for_change(self, scope: Scope, seen_seq: int, timeout_seconds: float) -> None:
+        """Return when a publication after ``seen_seq`` touches the scope, at the timeout, or when the service stops."""
+        if self._stopping or self.state is None or touched_seq(scope, self.state) > seen_seq:
+            return
+        event = self._waiting.setdefault(scope, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    @property
+    def waiting_scopes(self) -> int:
+        return len(self._waiting)
+
+    def stop(self) -> None:
+        """Let everybody go who waits."""
+        self._stopping = True
+        for event in self._waiting.values():
+            event.set()
+        self._waiting.clear()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _read(self, reader: DeltaStoreReader) -> StoreState | None:
+        version = reader.data_version()
+        if self._seen is not None and self._seen[0] is reader and self._seen[1] == version:
+            return self.state
+        state = reader.state(self.state)
+        self._seen = reader, version
+        return state if state.published_seq > 0 else None
+
+    def _wake(self, before: StoreState | None, state: StoreState | None) -> None:
+        if state is None:
+            return
+        same_history = before is not None and before.generation == state.generation
+        known_seq = before.published_seq if before is not None and same_history else -1
+        for scope in list(self._waiting):
+            if touched_seq(scope, state) > known_seq:
+                self._waiting.pop(scope).set()
