@@ -31,10 +31,11 @@ def main() -> None:
         return
     _refuse_shared_port(arguments.host, arguments.port)
     crm = Crm(DEFAULT_TRACKED | frozenset(arguments.track))
+    # The data set has no cycles and stays for good: collections would only walk all of it, again and again.
+    gc.disable()
     generate(crm, arguments.accounts, arguments.territories, arguments.seed)
-    # The data set stays for good: without this each full collection walks all of it.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     options = ServerOptions(
         credentials=Credentials(
             os.environ.get("CRMOD_USERNAME") or ServerOptions.credentials.username,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from crm_simulator.changes import linked_accounts
 from crm_simulator.crm import Crm
-from crm_simulator.schema import DECORATIONS, RECORD_TYPES, ObjectType
+from crm_simulator.schema import DECORATIONS, OBJECTS, RECORD_TYPES, ObjectType
 
 _SEARCH_ROWS = 12
 _RECENT_ACTIONS = 50
@@ -93,43 +93,37 @@ class TerritoryCounts:
 
 
 def _territories(crm: Crm) -> list[dict[str, Any]]:
-    accounts: dict[str, set[str]] = {}
-    table = crm.tables["Account"]
-    rows = []
-    children = (("opportunities", "Opportunity"), ("activities", "Activity"), ("orders", "Order"))
-    contacts: defaultdict[str, set[str]] = defaultdict(set)
-    counts: defaultdict[tuple[str, str], int] = defaultdict(int)
-    place = {id_: table.get(table.records[id_], "TerritoryId") for id_ in table.live_ids}
-    for id_, territory_id in place.items():
-        if territory_id is not None:
-            accounts.setdefault(territory_id, set()).add(id_)
-    links = crm.tables["ContactAccount"]
-    people = crm.tables["Contact"]
-    for id_ in links.live_ids:
-        link = links.records[id_]
-        contact_id = links.get(link, "ContactId") or ""
-        territory_id = place.get(links.get(link, "AccountId") or "")
-        if territory_id is not None and people.live(contact_id) is not None:
-            contacts[territory_id].add(contact_id)
-    for label, name in children:
-        owned = crm.tables[name]
-        owner = owned.kind.owner or ""
-        for id_ in owned.live_ids:
-            territory_id = place.get(owned.get(owned.records[id_], owner) or "")
-            if territory_id is not None:
-                counts[territory_id, label] += 1
-    territories = crm.tables["Territory"]
-    for record in territories.records.values():
-        if record.deleted_with is None:
-            rows.append(
-                {
-                    "id": record.id,
-                    "name": territories.get(record, "TerritoryName"),
-                    "description": territories.get(record, "Description"),
-                    "parent": territories.get(record, "ParentTerritoryId"),
-                    "accounts": len(accounts.get(record.id, ())),
-                    "contacts": len(contacts[record.id]),
-                    **{label: counts[record.id, label] for label, _ in children},
-                }
-            )
+    home = {id_: territory for id_, territory in _values(crm, "Account", "TerritoryId") if territory is not None}
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    counts["accounts"].update(home.values())
+    for label, name in (("opportunities", "Opportunity"), ("activities", "Activity"), ("orders", "Order")):
+        owners = (account for _, account in _values(crm, name, OBJECTS[name].owner or ""))
+        counts[label].update(home[account] for account in owners if account in home)
+    contacts: defaultdict[str, set[str | None]] = defaultdict(set)
+    people, links = crm.tables["Contact"], _values(crm, "ContactAccount", "AccountId")
+    contact_of = dict(_values(crm, "ContactAccount", "ContactId"))
+    for link_id, account in links:
+        if account in home and people.live(contact_of[link_id] or "") is not None:
+            contacts[home[account]].add(contact_of[link_id])
+    counts["contacts"].update({territory: len(found) for territory, found in contacts.items()})
+    table = crm.tables["Territory"]
+    rows = [
+        {
+            "id": id_,
+            "name": name,
+            "description": table.get(table.records[id_], "Description"),
+            "parent": table.get(table.records[id_], "ParentTerritoryId"),
+            **{
+                label: counts[label][id_] for label in ("accounts", "contacts", "opportunities", "activities", "orders")
+            },
+        }
+        for id_, name in _values(crm, "Territory", "TerritoryName")
+    ]
     return sorted(rows, key=lambda row: row["name"] or "")
+
+
+def _values(crm: Crm, object_name: str, field: str) -> Iterator[tuple[str, str | None]]:
+    """Each live row's id with one of its stored fields."""
+    table = crm.tables[object_name]
+    position = table.kind.position[field]
+    return ((record.id, record.values[position]) for record in table.records.values() if record.deleted_with is None)
