@@ -1,0 +1,26 @@
+"""``python -m benchmarks [scenario]``: measure, print a table, keep the figures in ``benchmarks/results/``."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import derive
+from benchmarks.results import save, table
+
+SCENARIOS = {"realign": derive.realign, "trickle": derive.trickle}
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(SCENARIOS)
+    for name in names:
+        if name not in SCENARIOS:
+            print(f"unknown scenario {name}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
+            return 2
+        measurements = SCENARIOS[name]()
+        save(name, measurements)
+        print(f"\n{name}\n\n{table(measurements)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
