@@ -65,7 +65,9 @@ class DeltaService:
         path: str = scope["path"]
         is_delta, territory = _delta_path(path, scope)
         if not is_delta:
-            await self._router(scope, receive, send)
+            # Starlette raises again what it has answered and logged, for servers that want to know.
+            with suppress(Exception):
+                await self._router(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))

@@ -75,7 +75,7 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
             Route("/openapi.json", openapi),
             Route("/docs", docs_page),
             Route("/device", to_device_page),
-            Mount("/device", StaticFiles(directory=device_page, html=True, check_dir=False)),
+            *([Mount("/device", StaticFiles(directory=device_page, html=True))] if device_page.is_dir() else []),
         ],
         exception_handlers={ProblemError: _refuse, HTTPException: _refuse, Exception: _refuse},
     )

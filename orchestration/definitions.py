@@ -26,7 +26,7 @@ defs = dg.Definitions(
         "delta_store_file": DeltaStoreResource(),
     },
     # Debug lines would bury what a person wants to read.
-    loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"}, "console")},
+    loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},
     # Small steps: a process for each would cost more than the work.
     executor=dg.in_process_executor,
 )
