@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import multiprocessing
 import os
 import resource
 import sys
@@ -59,6 +60,8 @@ def _serve(options: argparse.Namespace) -> int:
     settings = ServiceSettings.from_environment()
     if settings.insecure_dev and not _is_loopback(options.host):
         raise SettingsError("--insecure-dev serves this machine only: bind to 127.0.0.1 or ::1")
+    # A fresh interpreter for each worker: a fork would inherit metrics and whatever threads there are.
+    multiprocessing.set_start_method("spawn")
     if options.workers > 1:
         # Workers write their numbers there, so that any of them can report the sum.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="delta-metrics-"))

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from delta_service import docs, metrics
@@ -66,6 +66,10 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
     def _document() -> dict[str, object]:
         return openapi_document(service.watch.state.objects if service.watch.state else ())
 
+    device_routes: list[BaseRoute] = []
+    if device_page.is_dir():
+        files = StaticFiles(directory=device_page, html=True)
+        device_routes = [Route("/device", to_device_page), Mount("/device", files)]
     return Starlette(
         routes=[
             Route("/v1/territories", service.territories),
@@ -74,8 +78,7 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
             Route("/metrics", metrics_page),
             Route("/openapi.json", openapi),
             Route("/docs", docs_page),
-            Route("/device", to_device_page),
-            *([Mount("/device", StaticFiles(directory=device_page, html=True))] if device_page.is_dir() else []),
+            *device_routes,
         ],
         exception_handlers={ProblemError: _refuse, HTTPException: _refuse, Exception: _refuse},
     )

@@ -1,0 +1,238 @@
+"""The writer's promises: fences, refusals, crashes, pruning."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from delta_service.store import questions, schema
+from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store.errors import ChangeSetError, HistoryExpiredError, StaleSeqError, StoreIdentityError
+from delta_service.store.reader import DeltaStoreReader, View
+from delta_service.store.writer import DeltaStoreWriter
+from tests.delta_service.conftest import A1, A2, A3, MERGED, WORLDS, publish, world
+from tests.delta_service.model import IDENTITY, START, change_set, full_copy, publication
+
+TERRITORIES = ("T-NORTH", "T-SOUTH")
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[DeltaStoreWriter]:
+    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        writer.initialise(IDENTITY)
+        publish(writer, WORLDS)
+        yield writer
+
+
+def content_of(writer: DeltaStoreWriter) -> dict[str, list[tuple[object, ...]]]:
+    return {name: sorted(writer._connection.execute(f"SELECT * FROM {name}"), key=repr) for name in schema.TABLES}
+
+
+def test_a_new_store_is_empty_until_it_is_given_an_identity(tmp_path: Path) -> None:
+    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        assert (writer.epoch, writer.published_seq, writer.objects) == (None, 0, ())
+        with pytest.raises(StaleSeqError):
+            writer.apply(change_set(1, WORLDS[0], WORLDS[1], TERRITORIES))
+        writer.initialise(IDENTITY)
+        assert (writer.epoch, writer.published_seq, writer.objects) == ("epoch-1", 0, IDENTITY.objects)
+
+
+def test_another_history_needs_a_full_copy(writer: DeltaStoreWriter) -> None:
+    writer.initialise(IDENTITY)
+    before = content_of(writer)
+    for other in (
+        replace(IDENTITY, epoch="epoch-2"),
+        replace(IDENTITY, cursor_key=b"x" * 32),
+        replace(IDENTITY, objects=("account",)),
+    ):
+        with pytest.raises(StoreIdentityError, match="full copy"):
+            writer.initialise(other)
+    assert content_of(writer) == before
+    writer.replace(full_copy(WORLDS, TERRITORIES, replace(IDENTITY, epoch="epoch-2")))
+    assert (writer.epoch, writer.published_seq) == ("epoch-2", 4)
+
+
+@pytest.mark.parametrize("seq", [3, 4, 6])
+def test_a_publication_out_of_turn_is_refused(writer: DeltaStoreWriter, seq: int) -> None:
+    before = content_of(writer)
+    with pytest.raises(StaleSeqError):
+        writer.apply(change_set(seq, WORLDS[3], WORLDS[4], TERRITORIES))
+    assert content_of(writer) == before
+
+
+def test_of_two_writers_one_publishes(writer: DeltaStoreWriter, tmp_path: Path) -> None:
+    with DeltaStoreWriter(tmp_path / "delta.sqlite") as other:
+        other.apply(change_set(5, WORLDS[4], WORLDS[3], TERRITORIES))
+        with pytest.raises(StaleSeqError):
+            writer.apply(change_set(5, WORLDS[4], WORLDS[3], TERRITORIES))
+        assert writer.published_seq == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "visibility", "heads"),
+    [
+        ([RowChange("martian", "M1", 1, 1, "{}")], [], []),
+        ([RowChange("account", "A9", None, None, "{}")], [], []),
+        ([RowChange("account", "A9", 1, 1, "{}"), RowChange("account", "A9", 2, 2, "{}")], [], []),
+        ([], [VisibilityChange("T-NORTH", "account", "A9", entered=True)], []),
+        ([], [VisibilityChange("T-NORTH", "account", "A1", entered=True)], []),
+        ([], [VisibilityChange("T-SOUTH", "account", "A1", entered=False)], []),
+        ([], [], [TerritoryHead("T-NORTH", "account", 1, 1), TerritoryHead("T-NORTH", "account", 1, 1)]),
+    ],
+    ids=["object", "version", "twice", "unknown row", "enters again", "leaves unseen", "head twice"],
+)
+def test_a_change_set_that_contradicts_the_store_changes_nothing(
+    writer: DeltaStoreWriter, rows: list[RowChange], visibility: list[VisibilityChange], heads: list[TerritoryHead]
+) -> None:
+    before = content_of(writer)
+    with pytest.raises(ChangeSetError):
+        writer.apply(ChangeSet(publication(5), rows, visibility, heads))
+    assert content_of(writer) == before
+    writer.apply(change_set(5, WORLDS[4], WORLDS[3], TERRITORIES))
+
+
+def test_a_failing_source_changes_nothing(writer: DeltaStoreWriter) -> None:
+    def rows() -> Iterator[RowChange]:
+        yield RowChange("account", "A9", 1, 1, "{}")
+        raise RuntimeError("the warehouse went away")
+
+    before = content_of(writer)
+    with pytest.raises(RuntimeError, match="warehouse"):
+        writer.apply(ChangeSet(publication(5), rows(), []))
+    assert content_of(writer) == before
+
+
+def test_a_realignment_writes_no_body(writer: DeltaStoreWriter) -> None:
+    before = content_of(writer)
+    moved = world({A1: 1, A3: 2, ("contact", "C1"): 1}, {"T-SOUTH": [A1, A3, ("contact", "C1")]})
+    writer.apply(change_set(5, WORLDS[4], moved, TERRITORIES))
+    after = content_of(writer)
+    assert all(after[name] == before[name] for name in ("row", "row_version", "row_body"))
+
+
+def test_times_never_run_backwards(writer: DeltaStoreWriter, tmp_path: Path) -> None:
+    writer.apply(ChangeSet(replace(publication(5), published_at=START), [], []))
+    reader = DeltaStoreReader(tmp_path / "delta.sqlite")
+    assert reader.publication_at(publication(4).published_at) == 5
+    assert reader.publication_at(publication(3).published_at) == 3
+    writer.confirm_as_of(START)
+    assert reader.state(None).as_of == publication(5).as_of
+    reader.close()
+
+
+def test_a_territory_no_longer_named_keeps_its_rows(writer: DeltaStoreWriter, tmp_path: Path) -> None:
+    writer.set_territories([("T-NORTH", "North"), ("T-SOUTH", "South")])
+    writer.set_territories([("T-SOUTH", "Sud")])
+    reader = DeltaStoreReader(tmp_path / "delta.sqlite")
+    territories = reader.state(None).territories
+    assert (territories["T-NORTH"].name, territories["T-SOUTH"].name) == (None, "Sud")
+    assert territories["T-NORTH"].totals[0].rows == 1
+    reader.close()
+
+
+def test_pruning_forgets_what_no_view_inside_the_horizon_needs(writer: DeltaStoreWriter, tmp_path: Path) -> None:
+    writer.prune(0, 3)
+    assert not [row for row in content_of(writer)["row_version"] if row[2] <= 3 and row[5] is not None]
+    writer.prune(4, 4)
+    content = content_of(writer)
+    for name in ("row_version", "visibility"):
+        ends = [row[2 if name == "row_version" else 4] for row in content[name]]
+        assert min(ends) > 4, name
+    assert not [row for row in content["row"] if row[2] == "A2"], "the merged row has gone altogether"
+    assert [row[0] for row in content["publication"]] == [4]
+    before = content_of(writer)
+    writer.prune(1, 1)
+    assert content_of(writer) == before, "horizons never go back"
+    with pytest.raises(ValueError, match="newest publication 4"):
+        writer.prune(5, 5)
+    reader = DeltaStoreReader(tmp_path / "delta.sqlite")
+    state = reader.state(None)
+    north = {state.territories["T-NORTH"].key}
+    with pytest.raises(HistoryExpiredError):
+        reader.page(View(north, 3), View(north, 4), (), generation=state.generation, limit=10)
+    reader.close()
+
+
+def test_merges_are_remembered_until_the_row_returns(writer: DeltaStoreWriter) -> None:
+    def merged() -> object:
+        return writer._connection.execute("SELECT merged_into FROM row WHERE row_id = 'A2'").get
+
+    assert merged() == MERGED[A2]
+    writer.apply(change_set(5, WORLDS[4], WORLDS[2], TERRITORIES))
+    assert merged() is None
+
+
+def test_the_device_questions_use_the_indexes_made_for_them(writer: DeltaStoreWriter) -> None:
+    class Anything(dict[str, int]):
+        def __missing__(self, name: str) -> int:
+            return 1
+
+    def plan(sql: str) -> str:
+        return "\n".join(row[3] for row in writer._connection.execute("EXPLAIN QUERY PLAN " + sql, Anything()))
+
+    first_sync = plan(questions.snapshot_page(questions.Shape(0, 0, 1, 0, continued=True)))
+    assert "PRIMARY KEY (territory=? AND (object,row_key)>(?,?))" in first_sync
+    assert "TEMP B-TREE" not in first_sync, "an ordered scan needs no sort"
+    delta = plan(questions.delta_page(questions.Shape(1, 0, 0, 0, continued=False)))
+    assert "COVERING INDEX visibility_touched (territory=? AND touched_seq>?)" in delta
+    assert "SCAN visibility" not in delta
+    assert "SCAN row_version" not in delta
+
+
+CRASHING_WRITER = """
+import sys
+from pathlib import Path
+from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store.writer import DeltaStoreWriter
+from tests.delta_service.model import IDENTITY, publication
+
+with DeltaStoreWriter(Path(sys.argv[1])) as writer:
+    writer.initialise(IDENTITY)
+    print("started", flush=True)
+    while True:
+        seq = writer.published_seq + 1
+        ids = [f"A{seq % 7}-{number}" for number in range(3000)]
+        rows = [RowChange("account", id_, seq, seq, f'{{"accountId":"{id_}","seq":{seq}}}') for id_ in ids]
+        first = seq <= 7
+        seen = [VisibilityChange("T1", "account", id_, entered=True) for id_ in ids] if first else []
+        writer.apply(ChangeSet(publication(seq), rows, seen, [TerritoryHead("T1", "account", 3000 * min(seq, 7), seq)]))
+"""
+
+
+def test_killed_in_the_middle_the_store_is_whole_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "delta.sqlite"
+    chance, last_seq = random.Random(7), 0
+    for _ in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", CRASHING_WRITER, str(path)], stdout=subprocess.PIPE, cwd=Path.cwd()
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chance.uniform(0.05, 0.4))  # any moment will do
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        reader = DeltaStoreReader(path)
+        state = reader.state(None)
+        assert state.published_seq >= last_seq
+        last_seq = state.published_seq
+        if last_seq:
+            territory = state.territories["T1"]
+            assert territory.touched_seq == last_seq
+            assert territory.totals[0].rows == 3000 * min(last_seq, 7)
+            previous, now = View({territory.key}, last_seq - 1), View({territory.key}, last_seq)
+            rows, after = reader.page(previous, now, (), generation=state.generation, limit=10_000)
+            assert (len(rows), after) == (3000, None)
+            assert all(row.body is not None and row.body.endswith(b'"seq":%d}' % last_seq) for row in rows)
+        assert reader._connection.execute("PRAGMA integrity_check").get == "ok"
+        reader.close()
+    assert last_seq > 3
