@@ -59,6 +59,7 @@ class Endpoint:
     def __init__(self, crm: Crm, options: ServerOptions, script: FaultScript) -> None:
         self._options = options
         self._script = script
+        self._crm = crm
         self._services = Services(crm)
         self._sessions = Sessions(options.credentials, crm.clock.now, options.min_interval_ms)
 
@@ -83,6 +84,7 @@ class Endpoint:
         try:
             session_id = self._sessions.login(given)
         except LoginError as error:
+            self._crm.refused_sign_ins += 1
             return Response(f"<html><body>{error}</body></html>", media_type="text/html")
         response = Response("logged in", media_type="text/plain")
         response.set_cookie(_COOKIE, session_id, httponly=True)
@@ -102,6 +104,7 @@ class Endpoint:
                 raise faults.scripted(order.code)
             text = self._services.answer(call)
         except faults.SoapFault as fault:
+            self._crm.refused_sign_ins += isinstance(fault, faults.SecurityFault)
             text, status = fault.xml, self._options.fault_status
         if order is not None and order.kind == "reset":
             return DroppedResponse()

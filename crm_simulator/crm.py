@@ -82,6 +82,7 @@ class Crm:
         self.deleted_items: dict[str, DeletedItem] = {}
         self.operations: Counter[str] = Counter()
         self.actions: deque[Action] = deque(maxlen=200)
+        self.refused_sign_ins = 0
         self.version = 0
         self._getters: dict[tuple[str, str], Getter] = {}
 

@@ -24,6 +24,7 @@ def summary_view(crm: Crm, territories: TerritoryCounts) -> dict[str, Any]:
         "territories": territories.rows(),
         "operations": crm.operations.total(),
         "operations_by_request": dict(sorted(crm.operations.items())),
+        "refused_sign_ins": crm.refused_sign_ins,
         "actions": [asdict(action) for action in list(crm.actions)[:_RECENT_ACTIONS]],
     }
 
