@@ -91,11 +91,13 @@ class System:
         process.wait()
 
     def start_job(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        command = [BIN / "dagster", "job", "execute", "-m", "orchestration.definitions", "-j", name, *options]
+        # Without a DAGSTER_HOME, Dagster makes a passing one in its working folder, which a killed run leaves behind.
+        place = ["-m", "orchestration.definitions", "-d", PROJECT]
+        command = [BIN / "dagster", "job", "execute", *place, "-j", name, *options]
         with (self.home / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 [str(part) for part in command],
-                cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.home, env=self.environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def run_job(self, name: str, *options: str, expect_success: bool = True) -> str:
