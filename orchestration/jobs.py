@@ -28,6 +28,21 @@ full_load = dg.define_asset_job(
 )
 
 
+sweep = dg.define_asset_job(
+    "sweep",
+    selection=HOT_PATH,
+    description="A sync that also reads all objects by ModifiedDate since the last sweep: imports may write no events.",
+    config=dg.RunConfig(ops={"modification_records": PollConfig(reconcile="sweep")}),
+)
+
+census = dg.define_asset_job(
+    "census",
+    selection=HOT_PATH,
+    description="A sync that also compares every row's id and modification number with the CRM's.",
+    config=dg.RunConfig(ops={"modification_records": PollConfig(reconcile="census")}),
+)
+
+
 class ReleaseConfig(dg.Config):
     """``reason`` is kept with the release."""
 

@@ -18,7 +18,7 @@ from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmError
 from orchestration.crm.queries import MODIFICATION_TRACKING, Query, stamp
 from orchestration.crm.settings import CrmSettings
-from orchestration.jobs import full_load, sync
+from orchestration.jobs import census, full_load, sweep, sync
 from orchestration.settings import PipelineSettings
 
 UNTRACKED_PROBE_SECONDS = 60
@@ -128,7 +128,7 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     state = SensorState.parse(context.cursor)
     newest = [
         record
-        for job in (sync, full_load)
+        for job in (sync, full_load, sweep, census)
         for record in context.instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=1)
     ]
     if any(record.dagster_run.status in IN_FLIGHT for record in newest):

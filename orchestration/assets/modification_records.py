@@ -1,6 +1,7 @@
 """The CRM's event log, read window by window."""
 
 from datetime import UTC
+from typing import Literal
 
 import dagster as dg
 
@@ -12,9 +13,13 @@ from orchestration.resources.warehouse import WarehouseResource
 
 
 class PollConfig(dg.Config):
-    """``full_load``: read every object whole, instead of what the log says is new."""
+    """``full_load``: read every object whole, instead of what the log says is new.
+
+    ``reconcile``: ``sweep`` or ``census``, to find what changed without an event.
+    """
 
     full_load: bool = False
+    reconcile: Literal["none", "sweep", "census"] = "none"
 
 
 @dg.asset(
@@ -33,7 +38,14 @@ def modification_records(
     Reads from ten minutes before the last watermark up to the CRM's present time. Without a watermark, or with one too
     old for the log, it asks for a full load of every object instead.
     """
-    result = poll(warehouse.open, crm.client, warehouse.catalog, warehouse.settings, full_load=config.full_load)
+    result = poll(
+        warehouse.open,
+        crm.client,
+        warehouse.catalog,
+        warehouse.settings,
+        full_load=config.full_load,
+        reconcile=config.reconcile,
+    )
     if result.unknown_objects:
         context.log.warning("Events about objects not in the catalog: %s", ", ".join(result.unknown_objects))
     return dg.MaterializeResult(metadata=_metadata(result, crm.client.operations_spent))

@@ -112,6 +112,12 @@ def _read(
     for entry in pending:
         if entry.request.kind == "all":
             yield from _read_all(open_warehouse, crm, obj, entry)
+        elif entry.request.kind == "census":
+            read_at = utc_now()
+            pages = crm.read(Query(object=obj, fields=("ModId",)))
+            yield Batch(
+                read_at, [], census={row.id: row.mod_id for page in pages for row in page.rows}, settled=(entry,)
+            )
         elif entry.request.kind == "since":
             query = Query(object=obj, searchspec=f"[ModifiedDate] >= '{entry.request.value}Z'")
             read_at = utc_now()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -21,6 +22,7 @@ from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_reque
 from orchestration.pipeline.warehouse import read_state, scalar, to_stored, transaction, utc_now, write_state
 from orchestration.settings import PipelineSettings
 
+Reconcile = Literal["none", "sweep", "census"]
 OpenWarehouse = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 READ_WITHOUT_COMPARING_EVENTS = 200
@@ -100,8 +102,12 @@ def poll(
     settings: PipelineSettings,
     *,
     full_load: bool = False,
+    reconcile: Reconcile = "none",
 ) -> PollResult:
     """Read what is new and note what must be read because of it; or begin a full load.
+
+    Imports and batch procedures may write no events. A *sweep* asks for the rows of every object by ModifiedDate since
+    the last sweep; a *census* compares ids and modification numbers, which also finds rows that left without a trace.
 
     A full load begins when asked for, without a watermark, or when the watermark is older than the log can be relied
     on. One that was interrupted goes on where it was.
@@ -140,7 +146,7 @@ def poll(
     with open_warehouse() as connection, transaction(connection):
         new = _store_events(connection, events.values())
         plan = plan_requests(new, catalog)
-        requests = [*plan.requests, *_requests_without_events(catalog, window)]
+        requests = [*plan.requests, *_requests_without_events(connection, catalog, window, reconcile)]
         requests += [
             ReadRequest.row(obj, row_id, "deleted items") for obj, row_id in _store_deleted(connection, deleted)
         ]
@@ -150,6 +156,8 @@ def poll(
             [window.lower, window.upper, len(events), len(new), utc_now()],
         )
         write_state(connection, "watermark", next_watermark.isoformat())
+        if reconcile == "sweep":
+            write_state(connection, "swept_until", window.lower.isoformat())
     read_whole = slices == [window]
     return PollResult(
         watermark=next_watermark,
@@ -185,6 +193,7 @@ def _begin_full_load(
                 connection, (ReadRequest(obj.name, "all", "", "", "full load") for obj in catalog), utc_now()
             )
             write_state(connection, "watermark", watermark.isoformat())
+            write_state(connection, "swept_until", watermark.isoformat())
         else:
             watermark = datetime.fromisoformat(read_state(connection, "watermark") or watermark.isoformat())
     return PollResult(
@@ -192,11 +201,19 @@ def _begin_full_load(
     )
 
 
-def _requests_without_events(catalog: Catalog, window: Window) -> Iterable[ReadRequest]:
-    """Objects the CRM does not track are asked for by ModifiedDate."""
+def _requests_without_events(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, window: Window, reconcile: Reconcile
+) -> Iterable[ReadRequest]:
+    """Objects the CRM does not track are asked for by ModifiedDate each time, all of them when reconciling."""
+    lower = window.lower.isoformat()
+    swept_until = read_state(connection, "swept_until") or lower
     for obj in catalog:
-        if not obj.tracked:
-            yield ReadRequest(obj.name, "since", "ModifiedDate", window.lower.isoformat(), "not tracked")
+        if reconcile == "census":
+            yield ReadRequest(obj.name, "census", "", "", "census")
+        if reconcile == "sweep":
+            yield ReadRequest(obj.name, "since", "ModifiedDate", min(swept_until, lower), "sweep")
+        elif not obj.tracked:
+            yield ReadRequest(obj.name, "since", "ModifiedDate", lower, "not tracked")
 
 
 def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[ReadRequest]) -> None:

@@ -15,12 +15,15 @@ import pyarrow as pa
 
 from orchestration.catalog import Catalog, CatalogObject
 
-Kind = Literal["id", "field", "since", "all"]
+Kind = Literal["id", "field", "since", "census", "all"]
 
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """Rows of one object to read: by id, by a field's value, by ModifiedDate from ``value`` on, or all."""
+    """Rows of one object to read: by id, by a field's value, by ModifiedDate from ``value`` on, or all.
+
+    A census reads ids and modification numbers only, and asks for what differs.
+    """
 
     object: str
     kind: Kind

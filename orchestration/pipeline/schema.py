@@ -92,7 +92,7 @@ READ_REQUESTS = _table(
     "read_requests",
     "What remains to be read from the CRM: written with the events that ask for it, removed with the rows that answer.",
     object="VARCHAR: catalog object",
-    kind="VARCHAR: id (one row), field (rows by a field's value), since (by ModifiedDate), all",
+    kind="VARCHAR: id (one row), field (rows by a field's value), since (by ModifiedDate), census, all",
     field="VARCHAR: for kind field: the field",
     value="VARCHAR: the id, the field's value, or the lower bound of ModifiedDate",
     reason="VARCHAR: why",

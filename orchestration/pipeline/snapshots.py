@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -55,6 +55,8 @@ class Batch:
     """For a load under way: the entry, and how many rows of it are stored with this batch."""
     complete_since: datetime | None = None
     """Set on the last batch of a load of everything that began then."""
+    census: Mapping[str, int | None] | None = None
+    """Of a census: the modification number of every row the CRM has."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,23 @@ def _raise_requests(
             [batch.complete_since],
         )
         store_requests(connection, (ReadRequest.row(obj.name, i, "not met in a full load") for i in unmet), now)
+    if batch.census is not None:
+        drifted = _compare_census(connection, obj, batch.census, batch.read_at)
+        store_requests(connection, (ReadRequest.row(obj.name, i, f"census: {why}") for i, why in drifted), now)
+
+
+def _compare_census(
+    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, census: Mapping[str, int | None], read_at: datetime
+) -> list[tuple[str, str]]:
+    """Rows that we know otherwise than the CRM, and how; rows read since the census began are left out."""
+    counted = pa.table(
+        {"row_id": pa.array(list(census), pa.string()), "mod_id": pa.array(list(census.values()), pa.int64())}
+    )
+    connection.register("counted", counted)
+    sql = statement("compare_census").replace("snapshot_table", _snapshot(obj))
+    found = connection.execute(sql, {"read_at": read_at}).fetchall()
+    connection.unregister("counted")
+    return found
 
 
 def _settle(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> None:

@@ -15,7 +15,7 @@ from orchestration.catalog import load_catalog
 from orchestration.crm.errors import CrmNoAccess
 from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
-from orchestration.pipeline.ingest import OpenWarehouse, poll
+from orchestration.pipeline.ingest import OpenWarehouse, Reconcile, poll
 from orchestration.pipeline.requests import ReadRequest, store_requests
 from orchestration.pipeline.warehouse import open_warehouse, utc_now
 from orchestration.settings import PipelineSettings
@@ -49,9 +49,9 @@ class Bench:
         poll(self.open, self.crm, CATALOG, self.settings, full_load=True)  # type: ignore[arg-type]
         self.hydrate()
 
-    def sync(self) -> None:
+    def sync(self, reconcile: Reconcile = "none") -> None:
         self.later()
-        poll(self.open, self.crm, CATALOG, self.settings)  # type: ignore[arg-type]
+        poll(self.open, self.crm, CATALOG, self.settings, reconcile=reconcile)  # type: ignore[arg-type]
         self.hydrate()
 
     def hydrate(self) -> None:
@@ -236,3 +236,34 @@ def test_an_object_the_company_does_not_have_is_left_out_but_one_read_before_is_
     assert hydrate(bench.open, bench.crm, CATALOG, CATALOG["order"]).no_access  # type: ignore[arg-type]
     with pytest.raises(CrmNoAccess):
         hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])  # type: ignore[arg-type]
+
+
+def test_a_sweep_finds_what_an_import_changed_without_events_and_only_since_the_last_sweep(bench: Bench) -> None:
+    bench.later()
+    bench.put("Account", "A", AccountName="imported")
+    bench.crm.now += timedelta(hours=2)
+    bench.sync()
+    assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("A",)]
+    bench.sync(reconcile="sweep")
+    assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("imported",)]
+    assert bench.query("SELECT value < '2026-11-24T07:00' FROM state WHERE name = 'swept_until'") == [(False,)]
+
+
+def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: Bench) -> None:
+    long_ago = bench.crm.now
+    bench.crm.now += timedelta(days=2)
+    bench.sync()
+    bench.crm.tables["Account"]["NEW"] = {"AccountName": "new", "ModId": 1, "ModifiedDate": long_ago}
+    bench.crm.tables["Account"]["A"] |= {"AccountName": "changed", "ModId": 9}
+    del bench.crm.tables["Account"]["B"]
+    bench.crm.asked.clear()
+    bench.sync(reconcile="census")
+    assert bench.states("account") == {"A": "live", "B": "lost", "NEW": "live"}
+    assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("changed",)]
+    assert bench.crm.asked == [("account", ("A", "B", "NEW")), ("contact", ("C",))]
+
+
+def test_a_census_that_finds_nothing_asks_for_nothing(bench: Bench) -> None:
+    bench.crm.asked.clear()
+    bench.sync(reconcile="census")
+    assert bench.crm.asked == []

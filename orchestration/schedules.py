@@ -1,0 +1,16 @@
+"""What runs by the clock: looking for changes that the CRM wrote no event about."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.jobs import census, sweep
+
+hourly_sweep = dg.ScheduleDefinition(
+    job=sweep, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+)
+
+# A census costs one operation for each hundred rows of the CRM.
+weekly_census = dg.ScheduleDefinition(
+    job=census, cron_schedule="0 2 * * 0", default_status=dg.DefaultScheduleStatus.RUNNING
+)
