@@ -10,7 +10,7 @@ import time
 import pytest
 from backports import zstd
 
-from tests.delta_service.conftest import A1, A3, C1, WORLDS, Running, RunScenario, world
+from tests.delta_service.conftest import A1, A2, A3, C1, WORLDS, Running, RunScenario, world
 from tests.delta_service.model import OBJECTS, body_of, digest_of, full_copy, published_at, version_of
 
 ROWS_TO_COMPRESS = [("account", f"B{number}") for number in range(50)]
@@ -53,6 +53,23 @@ def test_a_delta_has_each_change_once_and_says_why_rows_went(run: RunScenario) -
         }
         answer = await running.device("T-NORTH").get("north", since=1)
         assert answer.json()["account"]["deleted"] == [{"rowId": "A2"}, {"rowId": "A3"}]
+
+    run(scenario)
+
+
+def test_only_the_net_change_is_told(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        device = running.device("T-NORTH")
+        cursor = await device.cursor()
+        elsewhere = world({A1: 1, A3: 2, C1: 2}, {"T-NORTH": [C1], "T-SOUTH": [A1, A3, C1]})
+        fleeting = world({A1: 1, A2: 7, A3: 2, C1: 3}, {"T-NORTH": [A1, A2, C1], "T-SOUTH": [A3, C1]})
+        updates = [world({A1: 1, A3: 2, C1: n}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3]}) for n in range(3, 20)]
+        await running.publish([*WORLDS, elsewhere, fleeting, *updates])
+        changes = (await device.get("north", since=cursor)).json()
+        assert changes["account"] == EMPTY["account"], "A1 went and came back, A2 came and went"
+        assert [row["name"] for row in changes["contact"]["update"]] == ["content 19"]
+        await running.publish([*WORLDS, elsewhere, fleeting, *updates, WORLDS[4]])
+        assert (await device.get("north", since=cursor)).json() == EMPTY, "all is as it was"
 
     run(scenario)
 
