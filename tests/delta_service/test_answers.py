@@ -396,13 +396,16 @@ def test_many_devices_with_one_question_cost_one_read(run: RunScenario, monkeypa
 
 def test_the_store_may_be_replaced_under_a_running_service(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
-        device = running.device("North")
+        device = running.device("North", "South")
         cursor = await device.cursor()
+        changed_in_the_south = (await device.get("south", since=3)).json()
+        assert changed_in_the_south["account"]["update"]
         page = (await device.get("north", since=1, limit=1)).headers["link"].split(">")[0].removeprefix("<")
         running.writer.replace(full_copy(WORLDS, ["T-NORTH", "T-SOUTH"]))
         await running.service.watch.look()
         assert (await device.get("north", since=cursor)).json() == EMPTY
         assert _ids((await device.get("north", since=1)).json()["account"]["deleted"]) == ["A2", "A3"]
+        assert (await device.get("south", since=3)).json() == changed_in_the_south
         assert (await device.get(page)).json()["code"] == "page-expired"
 
     run(scenario)

@@ -162,6 +162,17 @@ def test_pruning_forgets_what_no_view_inside_the_horizon_needs(writer: DeltaStor
     reader.close()
 
 
+def test_pruning_keeps_the_totals_that_held_at_the_body_horizon(writer: DeltaStoreWriter, tmp_path: Path) -> None:
+    reader = DeltaStoreReader(tmp_path / "delta.sqlite")
+    north = View({reader.state(None).territories["T-NORTH"].key}, 4)
+    before = reader.totals(north, 3)
+    writer.apply(change_set(5, WORLDS[4], WORLDS[1], TERRITORIES))
+    writer.prune(0, 4)
+    assert reader.totals(north, 3) == before
+    assert len([head for head in content_of(writer)["head"] if head[0] in north.territories and head[1] == 0]) == 2
+    reader.close()
+
+
 def test_merges_are_remembered_until_the_row_returns(writer: DeltaStoreWriter) -> None:
     def merged() -> object:
         return writer._connection.execute("SELECT merged_into FROM row WHERE row_id = 'A2'").get
