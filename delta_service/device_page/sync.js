@@ -27,6 +27,7 @@ export class Device {
     this.cursor = null;
     this.failures = 0;
     this.mismatches = 0;
+    this.caughtUp = false;
     this.stopping = new AbortController();
   }
 
@@ -39,6 +40,7 @@ export class Device {
       try {
         await this.pull();
         this.failures = 0;
+        this.caughtUp = true;
       } catch (error) {
         if (this.stopping.signal.aborted) return;
         await this.recover(error);
@@ -52,7 +54,9 @@ export class Device {
 
   /** One delta, whole: all its pages, then one transaction. Held by the server while there is nothing new. */
   async pull() {
-    const parameters = this.cursor === null ? "" : `?since=${encodeURIComponent(this.cursor)}&wait=${HELD_SECONDS}`;
+    // Asks at once until it has caught up, also after a failure; only then lets the server hold the question.
+    const held = this.caughtUp ? `&wait=${HELD_SECONDS}` : "";
+    const parameters = this.cursor === null ? "" : `?since=${encodeURIComponent(this.cursor)}${held}`;
     let answer = await this.get(`/v1/territories/${encodeURIComponent(this.territory)}/delta${parameters}`);
     const replace = answer.headers.get("Sync-Mode") === "replace";
     const entries = [];
@@ -129,6 +133,7 @@ export class Device {
 
   /** What to do after a failure: begin anew where the server says so, otherwise wait and ask again. */
   async recover(error) {
+    this.caughtUp = false;
     this.tell({ kind: "problem", error });
     const lostCursor = error instanceof Problem && [409, 410].includes(error.status);
     // An unreadable cursor can only be given up; the rows stay until a snapshot replaces them.

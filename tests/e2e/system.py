@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx
 import jwt
 
@@ -83,6 +84,18 @@ class System:
 
     def wait_published(self) -> None:
         wait_until(lambda: answers(f"{self.service}/readyz"), 30, "the service is ready")
+
+    def wait_served(self) -> None:
+        """Until the service has noticed the store's newest publication, which it does by itself."""
+        store = apsw.Connection(str(self.home / "delta.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
+        newest = store.execute("SELECT published_seq FROM meta").get
+        store.close()
+
+        def noticed() -> bool:
+            answer = self.http.get(f"{self.service}/readyz")
+            return answer.status_code == 200 and answer.json()["publishedSeq"] == newest
+
+        wait_until(noticed, 30, f"publication {newest} is served")
 
     def kill(self, name: str) -> None:
         """As a crash would: no chance to clean up."""

@@ -61,7 +61,7 @@ def test_a_broken_answer_loses_nothing(system: System, kind: str) -> None:
     published = sync(system)
     territory = next(r["TerritoryId"] for r in system.records("Account") if r["TerritoryId"])
     device = Device(kind, system.service, f"/v1/territories/{territory}/delta", system.token(territory))
-    time.sleep(0.6)
+    system.wait_served()
     device.poll(system.http, limit=100)
     device.expect(published.view({territory}))
 

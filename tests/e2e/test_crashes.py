@@ -49,7 +49,7 @@ def test_a_sync_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Pat
                     device.poll(system.http, limit=50)
             published = sync(system)
             check_recompute(tmp_path)
-            time.sleep(0.6)
+            system.wait_served()
             for device, scope in devices:
                 device.poll(system.http, limit=50)
                 device.expect(published.view(scope))
@@ -97,7 +97,7 @@ def test_a_crash_between_the_two_stores_commits_is_caught_up(tmp_path: Path) -> 
         device = Device("old", system.service, f"/v1/territories/{territory}/delta", system.token(territory))
         device.poll(system.http, limit=50)
         published = sync(system)
-        time.sleep(0.6)
+        system.wait_served()
         device.poll(system.http, limit=50)
         device.expect(published.view({territory}))
 

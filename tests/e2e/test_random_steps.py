@@ -37,11 +37,11 @@ def test_every_device_holds_exactly_its_territories_after_each_poll(tmp_path: Pa
             if rng.random() < SYNC_SHARE:
                 published = sync(system)
                 check_recompute(tmp_path)
-                wait_until_served(system, changes.territories[0])
+                system.wait_served()
             for device, scope in rng.sample(devices, 2):
                 poll_and_check(system, device, scope, published, rng)
         published = sync(system)
-        wait_until_served(system, changes.territories[0])
+        system.wait_served()
         for device, scope in devices:
             poll_and_check(system, device, scope, published, rng)
 
@@ -83,10 +83,3 @@ def check_recompute(home: Path) -> None:
     with open_warehouse(home / "warehouse.duckdb", load_catalog(), wait_seconds=10) as connection:
         found = differences(connection)
     assert not any(found.values()), found
-
-
-def wait_until_served(system: System, territory: str) -> None:
-    """The service notices a publication by itself, within a moment; its heads tell."""
-    import time
-
-    time.sleep(0.6)

@@ -1,0 +1,146 @@
+"""The device page in headless Chromium, against the real service, pipeline and simulator."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Frame, Page, sync_playwright
+
+from tests.e2e.oracle import Oracle
+from tests.e2e.system import PROJECT, System, running_system, wait_until
+
+CHROMIUM = shutil.which("chromium")
+ARTIFACTS = PROJECT / "test-artifacts"
+
+if CHROMIUM is None:
+    warnings.warn("chromium is not installed: the device page is NOT tested", stacklevel=1)
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+
+SYNCED = "body[data-state=synced][data-identical=true]"
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running_system(tmp_path_factory.mktemp("home")) as made:
+        made.start_crm(accounts=150, territories=3, seed=9)
+        made.run_job("full_load")
+        made.start_service()
+        made.wait_published()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+        made = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]
+        )
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    made = browser.new_context(viewport={"width": 1360, "height": 820}).new_page()
+    errors: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    yield made
+    made.context.close()
+    assert not errors
+
+
+def territories(system: System) -> list[str]:
+    return sorted({r["TerritoryId"] for r in system.records("Account") if r["TerritoryId"]})
+
+
+def token(system: System) -> str:
+    return system.token(*territories(system))
+
+
+def open_device(page: Page, system: System, territory: str) -> None:
+    page.goto(f"{system.service}/device/?territory={territory}#token={token(system)}")
+    page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
+
+
+def shown_counts(frame: Page | Frame) -> list[int]:
+    return [int(chip.inner_text().replace(",", "")) for chip in frame.query_selector_all("#counts b")]
+
+
+def expected_counts(system: System, territory: str) -> list[int]:
+    return [len(rows) for rows in Oracle(system).view({territory}).values()]
+
+
+def test_a_first_sync_shows_the_territory_and_proves_it_identical(page: Page, system: System) -> None:
+    territory = territories(system)[0]
+    open_device(page, system, territory)
+    assert shown_counts(page) == expected_counts(system, territory)
+    assert "token" not in page.url
+    page.click(".account >> nth=0")
+    page.wait_for_selector("#detail h3")
+    page.fill("#search", "no such account")
+    assert page.query_selector_all(".account") == []
+
+
+def test_a_realignment_leaves_one_device_and_arrives_on_the_other_without_a_reload(page: Page, system: System) -> None:
+    left, right = territories(system)[:2]
+    page.goto(f"{system.service}/device/pair.html?left={left}&right={right}#token={token(system)}")
+    wait_until(lambda: len([f for f in page.frames if "index.html" in f.url]) == 2, 10, "two devices")
+    frames = [next(f for f in page.frames if f"territory={t}" in f.url) for t in (left, right)]
+    for frame in frames:
+        frame.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
+    moved = system.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 1})["touched"]["Account"]
+    system.control("clock", advance_seconds=3)
+    system.run_job("sync")
+    frames[0].wait_for_selector(".account.left", timeout=PATIENCE_MS)
+    frames[1].wait_for_selector(".account.arrived", timeout=PATIENCE_MS)
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / "pair.png")
+    for frame, territory, mark in zip(frames, (left, right), ("left", "arrived"), strict=True):
+        frame.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
+        assert shown_counts(frame) == expected_counts(system, territory)
+        marked = {row.get_attribute("data-id") for row in frame.query_selector_all(f".account.{mark}")}
+        assert marked == set(moved)
+
+
+def test_the_device_outlives_the_service_and_resumes_from_its_own_database(page: Page, system: System) -> None:
+    territory = territories(system)[1]
+    open_device(page, system, territory)
+    system.kill("service")
+    page.wait_for_selector("body[data-state=waiting]", timeout=PATIENCE_MS)
+    system.start_service()
+    page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
+    page.reload()
+    page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
+    assert page.query_selector_all("#log li") == []
+    assert shown_counts(page) == expected_counts(system, territory)
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "999999"])
+def test_a_cursor_made_invalid_is_healed_by_a_snapshot(page: Page, system: System, cursor: str) -> None:
+    territory = territories(system)[2]
+    open_device(page, system, territory)
+    page.evaluate(
+        """async ([name, cursor]) => {
+            const request = indexedDB.open(`territory-delta/${name}`, 1);
+            await new Promise((done) => (request.onsuccess = done));
+            const transaction = request.result.transaction("sync", "readwrite");
+            transaction.objectStore("sync").put(cursor, "cursor");
+            await new Promise((done) => (transaction.oncomplete = done));
+        }""",
+        [territory, cursor],
+    )
+    page.reload()
+    page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
+    assert shown_counts(page) == expected_counts(system, territory)
+
+
+def test_without_a_good_token_nothing_is_shown_but_the_question_for_one(page: Page, system: System) -> None:
+    page.goto(f"{system.service}/device/#token=nonsense")
+    page.wait_for_selector("body[data-state=refused]", timeout=PATIENCE_MS)
+    assert page.is_visible("#token-form")
+    assert page.query_selector_all(".account") == []
