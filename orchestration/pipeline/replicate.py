@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
-from delta_service.store.writer import DeltaStoreWriter
 
 from delta_service.store import changes
+from delta_service.store.writer import DeltaStoreWriter
 from orchestration.catalog import Catalog
 from orchestration.pipeline.warehouse import read_state, scalar, statement
 
