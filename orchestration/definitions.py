@@ -8,19 +8,27 @@ from orchestration.assets.modification_records import modification_records
 from orchestration.assets.object_snapshots import snapshot_assets
 from orchestration.assets.territory_deltas import delta_assets
 from orchestration.catalog import load_catalog
-from orchestration.jobs import census, full_load, rebuild_delta_store, release_held_publication, sweep, sync
+from orchestration.jobs import (
+    census,
+    compact_history,
+    full_load,
+    rebuild_delta_store,
+    release_held_publication,
+    sweep,
+    sync,
+)
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
-from orchestration.schedules import hourly_sweep, weekly_census
+from orchestration.schedules import daily_compact, hourly_sweep, weekly_census
 from orchestration.sensors import crm_changes
 
 _catalog = load_catalog()
 
 defs = dg.Definitions(
     assets=[modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog)],
-    jobs=[sync, full_load, sweep, census, release_held_publication, rebuild_delta_store],
-    schedules=[hourly_sweep, weekly_census],
+    jobs=[sync, full_load, sweep, census, release_held_publication, rebuild_delta_store, compact_history],
+    schedules=[hourly_sweep, weekly_census, daily_compact],
     sensors=[crm_changes],
     resources={
         "warehouse": WarehouseResource(),

@@ -4,6 +4,7 @@ import dagster as dg
 
 from orchestration.assets.modification_records import PollConfig
 from orchestration.assets.policy import WRITER_POOL
+from orchestration.pipeline.compact import Retention, compact
 from orchestration.pipeline.derive import release_held
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import transaction, utc_now
@@ -79,3 +80,22 @@ def copy_warehouse_to_delta_store(
 @dg.job(description="Rebuild the delta store from the warehouse. Devices' cursors stay good.")
 def rebuild_delta_store() -> None:
     copy_warehouse_to_delta_store()
+
+
+@dg.op(pool=WRITER_POOL)
+def fold_history(
+    context: dg.OpExecutionContext, warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
+) -> None:
+    """Forget what is older than the horizons: the warehouse first, then the delta store."""
+    settings = warehouse.settings
+    retention = Retention(settings.history_days, settings.body_hours)
+    with warehouse.open() as connection, delta_store_file.writer() as writer:
+        replicate(connection, warehouse.catalog, writer)
+        horizons = compact(connection, retention, utc_now())
+        writer.prune(horizons.history_seq, horizons.body_seq)
+    context.log.info("Cursors before publication %d get a snapshot from now on", horizons.history_seq)
+
+
+@dg.job(name="compact", description="Forget history beyond the horizon, superseded texts and old source records.")
+def compact_history() -> None:
+    fold_history()

@@ -1,10 +1,10 @@
-"""What runs by the clock: looking for changes that the CRM wrote no event about."""
+"""What runs by the clock: looking for changes that the CRM wrote no event about, and forgetting old history."""
 
 from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.jobs import census, sweep
+from orchestration.jobs import census, compact_history, sweep
 
 hourly_sweep = dg.ScheduleDefinition(
     job=sweep, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
@@ -13,4 +13,8 @@ hourly_sweep = dg.ScheduleDefinition(
 # A census costs one operation for each hundred rows of the CRM.
 weekly_census = dg.ScheduleDefinition(
     job=census, cron_schedule="0 2 * * 0", default_status=dg.DefaultScheduleStatus.RUNNING
+)
+
+daily_compact = dg.ScheduleDefinition(
+    job=compact_history, cron_schedule="30 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )

@@ -21,6 +21,8 @@ class PipelineSettings:
     reload_after_days: int = 25
     guard_max_share: float = 0.30
     guard_min_rows: int = 50
+    history_days: int = 400
+    body_hours: int = 48
     lock_wait_seconds: float = 120.0
 
     @property
@@ -40,6 +42,8 @@ class PipelineSettings:
             lag_seconds=int(_number("SYNC_LAG_SECONDS", cls.lag_seconds, 0, 600)),
             guard_max_share=_number("DELTA_GUARD_MAX_SHARE", cls.guard_max_share, 0, 1),
             guard_min_rows=int(_number("DELTA_GUARD_MIN_ROWS", cls.guard_min_rows, 1, 10**9)),
+            history_days=int(_number("DELTA_HISTORY_DAYS", cls.history_days, 1, 36_500)),
+            body_hours=int(_number("DELTA_BODY_HOURS", cls.body_hours, 1, 24 * 365)),
             lock_wait_seconds=_number("WAREHOUSE_LOCK_WAIT_SECONDS", cls.lock_wait_seconds, 0, 3600),
         )
 
