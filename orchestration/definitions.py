@@ -8,14 +8,13 @@ from orchestration.assets.modification_records import modification_records
 from orchestration.assets.object_snapshots import snapshot_assets
 from orchestration.assets.territory_deltas import delta_assets
 from orchestration.catalog import load_catalog
-from orchestration.jobs import (
-    census,
+from orchestration.jobs import census, full_load, sweep, sync
+from orchestration.operations import (
     compact_history,
-    full_load,
+    dry_run_alignment,
+    preflight_job,
     rebuild_delta_store,
     release_held_publication,
-    sweep,
-    sync,
 )
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
@@ -27,7 +26,17 @@ _catalog = load_catalog()
 
 defs = dg.Definitions(
     assets=[modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog)],
-    jobs=[sync, full_load, sweep, census, release_held_publication, rebuild_delta_store, compact_history],
+    jobs=[
+        sync,
+        full_load,
+        sweep,
+        census,
+        preflight_job,
+        dry_run_alignment,
+        release_held_publication,
+        rebuild_delta_store,
+        compact_history,
+    ],
     schedules=[hourly_sweep, weekly_census, daily_compact],
     sensors=[crm_changes],
     resources={

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.jobs import census, compact_history, sweep
+from orchestration.jobs import census, sweep
+from orchestration.operations import compact_history
 
 hourly_sweep = dg.ScheduleDefinition(
     job=sweep, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING

@@ -71,7 +71,7 @@ def derive(
     try:
         seq = scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
         _derive_content(connection, catalog, seq)
-        _derive_visibility(connection, catalog, seq)
+        derive_visibility(connection, catalog, seq)
         held = _held(connection, seq, guard)
         result = None if held else _record_publication(connection, seq, as_of, now)
     except BaseException:
@@ -123,7 +123,8 @@ def _content_of_changed(obj: CatalogObject) -> str:
     )
 
 
-def _derive_visibility(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int) -> None:
+def derive_visibility(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int) -> None:
+    """Close and open intervals for the rows of temp table ``changed`` and for all that hangs on them."""
     connection.execute("CREATE OR REPLACE TEMP TABLE moved (object VARCHAR, row_id VARCHAR)")
     for obj in catalog.served:
         name = {"object": obj.name}
@@ -159,6 +160,7 @@ def _record_publication(
     connection.execute(
         "UPDATE held_publication SET published_seq = ? WHERE released_at IS NOT NULL AND published_seq IS NULL", [seq]
     )
+    connection.execute(statement("delete_announced_moves"), {"seq": seq})
     return PublicationResult(seq, territories, inserted, updated, deleted)
 
 

@@ -190,10 +190,19 @@ HELD_PUBLICATION = _table(
     released_because="VARCHAR: the reason given",
     published_seq="BIGINT: the publication that used the release",
 )
+ANNOUNCED_MOVE = _table(
+    "announced_move",
+    "Rows that are going to leave a territory, as announced: the mass-delete guard lets them pass.",
+    row_id="VARCHAR: row (an account)",
+    source="VARCHAR: the territory it leaves",
+    announced_at="TIMESTAMP: when",
+    reason="VARCHAR: the reason given",
+)
 
 FIXED_TABLES = (
     STATE, MODIFICATION_RECORDS, DELETED_ITEMS, READ_WINDOWS, READ_REQUESTS, TOUCHED, RAW_PAYLOADS, QUARANTINE,
     ROW_VERSION, ROW_BODY, VISIBILITY, TERRITORY_DELTA, TERRITORY_HEAD, PUBLICATION, HELD_PUBLICATION,
+    ANNOUNCED_MOVE,
 )  # fmt: skip
 
 

@@ -1,0 +1,123 @@
+"""What an operator does by hand, as jobs: look before a load or a re-alignment, release what is held, tidy up."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.assets.policy import WRITER_POOL
+from orchestration.pipeline import alignment
+from orchestration.pipeline.compact import Retention, compact
+from orchestration.pipeline.derive import release_held
+from orchestration.pipeline.preflight import Verdict, as_markdown, preflight
+from orchestration.pipeline.replicate import replicate
+from orchestration.pipeline.warehouse import transaction, utc_now
+from orchestration.resources.crm import CrmResource
+from orchestration.resources.delta_store import DeltaStoreResource
+from orchestration.resources.warehouse import WarehouseResource
+
+
+@dg.op
+def ask_the_pod(context: dg.OpExecutionContext, warehouse: WarehouseResource, crm: CrmResource) -> None:
+    """Ask for a little of everything, and report what the pod allows."""
+    findings = preflight(crm.client, warehouse.catalog, datetime.now(UTC))
+    report = as_markdown(findings)
+    context.add_output_metadata(
+        {"report": dg.MetadataValue.md(report), "operations_spent": crm.client.operations_spent}
+    )
+    context.log.info("Preflight\n%s", report)
+    bad = [finding.subject for finding in findings if finding.verdict is Verdict.BAD]
+    if bad:
+        raise dg.Failure(f"Not usable as it is: {', '.join(bad)}.\n{report}", allow_retries=False)
+
+
+@dg.job(name="preflight", description="What the pod allows: access, clock, event log, lists. Reads a few rows only.")
+def preflight_job() -> None:
+    ask_the_pod()
+
+
+class AlignmentConfig(dg.Config):
+    """``file``: CSV with the columns account, from, to. ``announce``: let these moves pass the mass-delete guard."""
+
+    file: str
+    announce: bool = False
+    reason: str = ""
+
+
+@dg.op(pool=WRITER_POOL)
+def work_out_alignment(context: dg.OpExecutionContext, config: AlignmentConfig, warehouse: WarehouseResource) -> None:
+    """Work out what an alignment file would move, changing nothing; announce it if asked to."""
+    if config.announce and not config.reason:
+        raise dg.Failure("An announcement needs a reason.", allow_retries=False)
+    with warehouse.open() as connection:
+        try:
+            moves = alignment.read_alignment(connection, warehouse.catalog, Path(config.file))
+        except (alignment.AlignmentFileError, OSError) as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        report = alignment.as_markdown(alignment.dry_run(connection, warehouse.catalog, moves))
+        if config.announce:
+            alignment.announce(connection, moves, config.reason, utc_now())
+    context.add_output_metadata({"report": dg.MetadataValue.md(report), "accounts": len(moves)})
+    context.log.info("%d accounts; %s%s", len(moves), report, "\nAnnounced." if config.announce else "")
+
+
+@dg.job(description="What an alignment file (CSV: account, from, to) would move, before it is done in the CRM.")
+def dry_run_alignment() -> None:
+    work_out_alignment()
+
+
+class ReleaseConfig(dg.Config):
+    """``reason`` is kept with the release."""
+
+    reason: str
+
+
+@dg.op(pool=WRITER_POOL)
+def release_held_rows(context: dg.OpExecutionContext, config: ReleaseConfig, warehouse: WarehouseResource) -> None:
+    """Let the change that the mass-delete guard stopped pass with the next sync."""
+    with warehouse.open() as connection, transaction(connection):
+        try:
+            losses = release_held(connection, config.reason, utc_now())
+        except ValueError as error:
+            raise dg.Failure(f"{error}: there is nothing to release.", allow_retries=False) from error
+    for loss in losses:
+        context.log.info("Released: %d of %d rows may leave %s", loss.deletes, loss.rows, loss.territory)
+
+
+@dg.job(description="Publish with the next sync what the mass-delete guard holds. Needs a reason, which is kept.")
+def release_held_publication() -> None:
+    release_held_rows()
+
+
+@dg.op(pool=WRITER_POOL)
+def copy_warehouse_to_delta_store(
+    context: dg.OpExecutionContext, warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
+) -> None:
+    """Replace the delta store's content by the warehouse's, in one transaction."""
+    with warehouse.open() as connection, delta_store_file.writer() as writer:
+        result = replicate(connection, warehouse.catalog, writer, full_copy=True)
+    context.log.info("The delta store holds publication %d", result.published_seq)
+
+
+@dg.job(description="Rebuild the delta store from the warehouse. Devices' cursors stay good.")
+def rebuild_delta_store() -> None:
+    copy_warehouse_to_delta_store()
+
+
+@dg.op(pool=WRITER_POOL)
+def fold_history(
+    context: dg.OpExecutionContext, warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
+) -> None:
+    """Forget what is older than the horizons: the warehouse first, then the delta store."""
+    settings = warehouse.settings
+    retention = Retention(settings.history_days, settings.body_hours)
+    with warehouse.open() as connection, delta_store_file.writer() as writer:
+        replicate(connection, warehouse.catalog, writer)
+        horizons = compact(connection, retention, utc_now())
+        writer.prune(horizons.history_seq, horizons.body_seq)
+    context.log.info("Cursors before publication %d get a snapshot from now on", horizons.history_seq)
+
+
+@dg.job(name="compact", description="Forget history beyond the horizon, superseded texts and old source records.")
+def compact_history() -> None:
+    fold_history()

@@ -1,0 +1,132 @@
+"""A re-alignment before anybody does it in the CRM: what it would move, and how the mass-delete guard learns of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.derive import derive_visibility
+from orchestration.pipeline.schema import quoted, snapshot_table
+from orchestration.pipeline.warehouse import scalar, statement, transaction
+
+COLUMNS = ["account", "from", "to"]
+
+
+class AlignmentFileError(ValueError):
+    """The file cannot be used; the message names the line."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """An account's territory before and after, by id; ``None`` is no territory."""
+
+    account: str
+    source: str | None
+    target: str | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a re-alignment does to one object in one territory: rows, and bytes of JSON that devices will fetch."""
+
+    territory: str
+    object: str
+    enter_rows: int
+    enter_bytes: int
+    leave_rows: int
+
+
+def read_alignment(connection: duckdb.DuckDBPyConnection, catalog: Catalog, path: Path) -> list[Move]:
+    """Moves of a CSV file with the columns account, from, to; territories by id or by name.
+
+    Raises :class:`AlignmentFileError` for whatever does not fit what the warehouse knows.
+    """
+    territories = dict(
+        connection.execute(
+            "SELECT TerritoryName, row_id FROM snapshot.territory WHERE _state = 'live'"
+            " UNION SELECT row_id, row_id FROM snapshot.territory WHERE _state = 'live'"
+        ).fetchall()
+    )
+    root, field = _root(catalog)
+    accounts = dict(
+        connection.execute(
+            f"SELECT row_id, {quoted(field)} FROM {snapshot_table(root).name} WHERE _state = 'live'"
+        ).fetchall()
+    )
+    moves: dict[str, Move] = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != COLUMNS:
+            raise AlignmentFileError(f"{path}:1: the columns must be {', '.join(COLUMNS)}")
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            account = row["account"] or ""
+            if account not in accounts:
+                raise AlignmentFileError(f"{where}: there is no account {account}")
+            if account in moves:
+                raise AlignmentFileError(f"{where}: account {account} stands in the file twice")
+            ends = []
+            for column in COLUMNS[1:]:
+                if row[column] and row[column] not in territories:
+                    raise AlignmentFileError(f"{where}: there is no territory {row[column]}")
+                ends.append(territories[row[column]] if row[column] else None)
+            if ends[0] != accounts[account]:
+                raise AlignmentFileError(f"{where}: account {account} is in {accounts[account] or 'no territory'} now")
+            moves[account] = Move(account, *ends)
+    return list(moves.values())
+
+
+def dry_run(connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequence[Move]) -> list[Effect]:
+    """What the moves would do, worked out by the real derivation and then rolled back."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        seq = scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
+        connection.execute("CREATE OR REPLACE TEMP TABLE move (row_id VARCHAR, target VARCHAR)")
+        connection.executemany("INSERT INTO move VALUES (?, ?)", [[move.account, move.target] for move in moves])
+        root, field = _root(catalog)
+        connection.execute(
+            f"UPDATE {snapshot_table(root).name} AS row SET {quoted(field)} = move.target"
+            " FROM move WHERE row.row_id = move.row_id"
+        )
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE changed AS SELECT $object AS object, row_id FROM move", {"object": root.name}
+        )
+        derive_visibility(connection, catalog, seq)
+        return [Effect(*row) for row in connection.execute(statement("alignment_effects"), {"seq": seq}).fetchall()]
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def announce(connection: duckdb.DuckDBPyConnection, moves: Sequence[Move], reason: str, now: datetime) -> None:
+    """Let these moves, and all that hangs on the accounts, pass the mass-delete guard when they come."""
+    with transaction(connection):
+        connection.executemany(
+            "INSERT INTO announced_move VALUES (?, ?, ?, ?)",
+            [[move.account, move.source, now, reason] for move in moves if move.source],
+        )
+
+
+def _root(catalog: Catalog) -> tuple[CatalogObject, str]:
+    """The object that is aligned, and its territory field: the first that reaches a territory by a field of its own."""
+    for obj in catalog.served:
+        for route in obj.visibility:
+            if route.territory_field:
+                return obj, route.territory_field
+    raise AlignmentFileError("the catalog has no object with a territory field: there is nothing to align by file")
+
+
+def as_markdown(effects: Sequence[Effect]) -> str:
+    """Rows and bytes for each territory and object."""
+    lines = ["| territory | object | rows in | bytes in | rows out |", "|---|---|---:|---:|---:|"]
+    lines += [f"| {e.territory} | {e.object} | {e.enter_rows} | {e.enter_bytes} | {e.leave_rows} |" for e in effects]
+    territories = len({effect.territory for effect in effects})
+    entering, size = sum(e.enter_rows for e in effects), sum(e.enter_bytes for e in effects)
+    leaving = sum(e.leave_rows for e in effects)
+    total = f"{territories} territories: {entering} rows ({size} bytes) enter, {leaving} leave."
+    return "\n".join([total, "", *lines])

@@ -1,0 +1,54 @@
+"""The preflight report: what is good, what needs a look, and what is not usable."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestration.catalog import load_catalog
+from orchestration.crm.errors import CrmCredentialsError, CrmNoAccess
+from orchestration.crm.queries import Query
+from orchestration.pipeline.preflight import Verdict, as_markdown, preflight
+from tests.pipeline.fake_crm import FakeCrm
+
+CATALOG = load_catalog()
+NOW = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
+
+
+class Pod(FakeCrm):
+    refused = ""
+    error: Exception = CrmNoAccess("SBL-DAT-00553")
+
+    def count(self, query: Query) -> int:
+        if query.object.service == self.refused:
+            raise self.error
+        return 0 if query.object.service == "Order" else 7
+
+
+def verdicts(pod: Pod) -> dict[str, Verdict]:
+    return {finding.subject: finding.verdict for finding in preflight(pod, CATALOG, NOW)}  # type: ignore[arg-type]
+
+
+def test_an_object_without_rows_in_sight_is_a_warning() -> None:
+    found = verdicts(Pod(NOW))
+    assert found["Account"] is Verdict.GOOD
+    assert found["Order"] is Verdict.WARNING
+    assert found["clock"] is Verdict.GOOD
+
+
+@pytest.mark.parametrize("service", ["Contact", "ModificationTracking"])
+def test_what_may_not_be_read_is_bad_and_stands_first(service: str) -> None:
+    pod = Pod(NOW)
+    pod.refused = service
+    findings = preflight(pod, CATALOG, NOW)  # type: ignore[arg-type]
+    first = as_markdown(findings).splitlines()[2]
+    assert "bad" in first
+    assert "SBL-DAT-00553" in first
+
+
+def test_a_refused_password_ends_the_preflight_at_once() -> None:
+    pod = Pod(NOW)
+    pod.refused, pod.error = "Territory", CrmCredentialsError("refused")
+    with pytest.raises(CrmCredentialsError):
+        preflight(pod, CATALOG, NOW)  # type: ignore[arg-type]
