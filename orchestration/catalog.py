@@ -23,6 +23,9 @@ DEFAULT_PATH = Path(__file__).with_name("objects.yaml")
 # Asked for on every object and kept in the snapshots, but never served: they would turn each touch into an update.
 AUDIT_FIELDS: Mapping[str, str] = {"ModId": "int", "ModifiedDate": "dateTime"}
 
+TERRITORY = "territory"
+"""The dimension that gives territories their names."""
+
 _OBJECT_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 
@@ -217,7 +220,7 @@ def _check(objects: Mapping[str, CatalogObject], fail: Any) -> None:
         if obj.dimension and obj.visibility:
             raise fail((*where, "visibility"), "a dimension is not served and takes no visibility")
         seen.add(name)
-    if "territory" not in objects:
+    if TERRITORY not in objects:
         raise fail(("objects",), "an object named `territory` is needed, for the territories' names")
     if all(obj.dimension for obj in objects.values()):
         raise fail(("objects",), "nothing is served: every object is a dimension")

@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestration.assets.modification_records import modification_records
 from orchestration.assets.object_snapshots import snapshot_assets
+from orchestration.assets.reconciliation import realign_territories, territory_rebuild
 from orchestration.assets.territory_deltas import delta_assets
 from orchestration.catalog import load_catalog
 from orchestration.jobs import census, full_load, sweep, sync
@@ -25,7 +26,7 @@ from orchestration.sensors import crm_changes
 _catalog = load_catalog()
 
 defs = dg.Definitions(
-    assets=[modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog)],
+    assets=[modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog), territory_rebuild],
     jobs=[
         sync,
         full_load,
@@ -33,6 +34,7 @@ defs = dg.Definitions(
         census,
         preflight_job,
         dry_run_alignment,
+        realign_territories,
         release_held_publication,
         rebuild_delta_store,
         compact_history,

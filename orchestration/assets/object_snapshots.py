@@ -6,8 +6,10 @@ import dagster as dg
 
 from orchestration.assets.modification_records import modification_records
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table_metadata
-from orchestration.catalog import Catalog, CatalogObject
+from orchestration.catalog import TERRITORY, Catalog, CatalogObject
+from orchestration.partitions import keep_in_step, partition_key
 from orchestration.pipeline.hydrate import HydrationResult, hydrate
+from orchestration.pipeline.replicate import served_territories
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.warehouse import WarehouseResource
@@ -46,6 +48,10 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
             context.log.warning(
                 "%d %s rows could not be understood; see table quarantine", result.quarantined, obj.name
             )
+        if obj.name == TERRITORY:
+            with warehouse.open() as connection:
+                keys = [partition_key(row_id, name) for row_id, name in served_territories(connection)]
+            keep_in_step(context.instance, keys)
         return dg.MaterializeResult(metadata=_metadata(result, crm.client.operations_spent - before))
 
     return snapshot

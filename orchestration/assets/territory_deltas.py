@@ -1,18 +1,18 @@
 """From snapshots to publications: content versions, visibility, per-territory deltas, and the delta store."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 
 import dagster as dg
 
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table_metadata
 from orchestration.catalog import Catalog
-from orchestration.pipeline.derive import Guard, PublicationResult, derive
+from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
 from orchestration.pipeline.hydrate import hydrate_remaining
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.report import recent_publications, touched_territories
 from orchestration.pipeline.schema import ROW_VERSION, TERRITORY_DELTA, VISIBILITY, Table
-from orchestration.pipeline.warehouse import read_state, utc_now
+from orchestration.pipeline.warehouse import utc_now
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
@@ -52,15 +52,10 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         """Close and open intervals for whatever the snapshots changed; all three tables in one transaction."""
-        settings = warehouse.settings
         hydrate_remaining(warehouse.open, crm.client, warehouse.catalog)
-        guard = Guard(settings.guard_max_share, settings.guard_min_rows)
         with warehouse.open() as connection:
-            watermark = read_state(connection, "watermark")
-            if watermark is None:
-                raise dg.Failure("Nothing has been read from the CRM yet. Run the job full_load.", allow_retries=False)
-            as_of = datetime.fromisoformat(watermark)
-            result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=guard)
+            as_of = read_as_of(connection)
+            result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
             territories = touched_territories(connection, result.seq) if result else ""
             history = recent_publications(connection)
         context.log.info("Published %s" if result else "Nothing changed for any device; as of %s", result or as_of)

@@ -15,11 +15,15 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.pipeline.views import body_expression
-from orchestration.pipeline.warehouse import scalar, statement, transaction, write_state
+from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, write_state
 
 
 class PublicationHeldError(RuntimeError):
     """The mass-delete guard stopped a publication; nothing was published."""
+
+
+class NothingReadError(RuntimeError):
+    """There is no watermark: nothing can be published."""
 
 
 class ReadsPendingError(RuntimeError):
@@ -83,6 +87,14 @@ def derive(
         raise PublicationHeldError(_held_message(held, guard))
     connection.execute("COMMIT")
     return result
+
+
+def read_as_of(connection: duckdb.DuckDBPyConnection) -> datetime:
+    """The watermark: everything that changed in the CRM before it has been read. Raises :class:`NothingReadError`."""
+    watermark = read_state(connection, "watermark")
+    if watermark is None:
+        raise NothingReadError("Nothing has been read from the CRM yet. Run the job full_load.")
+    return datetime.fromisoformat(watermark)
 
 
 def release_held(connection: duckdb.DuckDBPyConnection, reason: str, now: datetime) -> list[Loss]:

@@ -50,7 +50,7 @@ def replicate(
         for seq in range(writer.published_seq + 1, newest + 1):
             writer.apply(_change_set(connection, seq))
             applied += 1
-    writer.set_territories(_territories(connection))
+    writer.set_territories(served_territories(connection))
     as_of = read_state(connection, "as_of")
     if as_of is not None:
         writer.confirm_as_of(datetime.fromisoformat(as_of).replace(tzinfo=UTC))
@@ -115,7 +115,8 @@ def _publication(row: tuple[Any, ...]) -> changes.Publication:
     return changes.Publication(seq, as_of.replace(tzinfo=UTC), published_at.replace(tzinfo=UTC))
 
 
-def _territories(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str | None]]:
+def served_territories(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str | None]]:
+    """Ids and names of the CRM's territories."""
     return connection.execute(
         "SELECT row_id, TerritoryName FROM snapshot.territory WHERE _state = 'live' ORDER BY row_id"
     ).fetchall()

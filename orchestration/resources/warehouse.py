@@ -7,6 +7,7 @@ import dagster as dg
 import duckdb
 
 from orchestration.catalog import Catalog, load_catalog
+from orchestration.pipeline.derive import Guard
 from orchestration.pipeline.warehouse import open_warehouse
 from orchestration.settings import PipelineSettings
 
@@ -21,6 +22,10 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def catalog(self) -> Catalog:
         return load_catalog()
+
+    @property
+    def guard(self) -> Guard:
+        return Guard(self.settings.guard_max_share, self.settings.guard_min_rows)
 
     def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         return open_warehouse(self.settings.warehouse_path, self.catalog, self.settings.lock_wait_seconds)

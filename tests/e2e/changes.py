@@ -23,8 +23,9 @@ EDITS: dict[str, list[tuple[str, list[str | None]]]] = {
 class RandomChanges:
     """``step`` makes one change; the kinds are those of the issue: edits, creates, deletes, restores, links, merges."""
 
-    def __init__(self, system: System, seed: int) -> None:
+    def __init__(self, system: System, seed: int, silent_share: float = 0.0, late_share: float = 0.0) -> None:
         self.system, self.rng = system, random.Random(seed)
+        self.silent_share, self.late_share = silent_share, late_share
         self.territories = [t["id"] for t in system.http.get(self._url("summary")).json()["territories"]]
         self.deleted: list[tuple[str, str]] = []
 
@@ -52,12 +53,12 @@ class RandomChanges:
             "order": {"OrderNumber": "SO-9", "BusinessAccountId": parent},
         }
         given = {field: value for field, value in fields[name].items() if value is not None}
-        self.system.control("insert", object=SERVICES[name], fields=given)
+        self.system.control("insert", object=SERVICES[name], fields=given, events=self._tells())
 
     def _delete(self) -> None:
         name = self.rng.choice(list(SERVICES))
         row_id = self._any(name)
-        events = self.rng.choice(["both", "delete"])
+        events = self.rng.choice(["both", "delete"]) if self._tells() else "none"
         self.system.control("delete", object=SERVICES[name], id=row_id, events=events)
         self.deleted.append((name, row_id))
 
@@ -65,7 +66,9 @@ class RandomChanges:
         """Refused where the parent is deleted, as in the CRM: that is no change then."""
         if self.deleted:
             name, row_id = self.deleted.pop(self.rng.randrange(len(self.deleted)))
-            self.system.http.post(self._url("restore"), json={"object": SERVICES[name], "id": row_id})
+            self.system.http.post(
+                self._url("restore"), json={"object": SERVICES[name], "id": row_id, "events": self._tells()}
+            )
 
     def _link(self) -> None:
         sides = self.rng.choice(["both", "contact", "account"])
@@ -86,12 +89,16 @@ class RandomChanges:
     def _merge(self) -> None:
         name = self.rng.choice(["account", "contact"])
         survivor, duplicate = self.rng.sample(Oracle(self.system).ids(name), 2)
-        self.system.control("merge", object=SERVICES[name], survivor=survivor, duplicate=duplicate)
+        self.system.control(
+            "merge", object=SERVICES[name], survivor=survivor, duplicate=duplicate, events=self._tells()
+        )
 
     def _realign(self) -> None:
         source, target = self.rng.sample(self.territories, 2)
         share, seed = self.rng.uniform(0.01, 0.4), self.rng.randrange(99)
-        self.system.control("realign", **{"from": source, "to": target, "share": share, "seed": seed})
+        self.system.control(
+            "realign", **{"from": source, "to": target, "share": share, "seed": seed, "events": self._tells()}
+        )
 
     def _reparent(self) -> None:
         name = self.rng.choice(["contact", "opportunity", "activity", "order"])
@@ -99,7 +106,12 @@ class RandomChanges:
         self._update(name, self._any(name), {field: self._any("account")})
 
     def _update(self, name: str, row_id: str, fields: dict[str, Any]) -> None:
-        self.system.control("update", object=SERVICES[name], id=row_id, fields=fields)
+        late = {"event_age_seconds": self.rng.randint(1, 500)} if self.rng.random() < self.late_share else {}
+        self.system.control("update", object=SERVICES[name], id=row_id, fields=fields, events=self._tells(), **late)
+
+    def _tells(self) -> bool:
+        """Whether the CRM writes events about this change."""
+        return self.rng.random() >= self.silent_share
 
     def _any(self, name: str) -> str:
         return str(self.rng.choice(sorted(record["Id"] for record in self.system.records(SERVICES[name]))))

@@ -41,11 +41,12 @@ def test_assets_jobs_and_sensors_are_these() -> None:
         "visibility": ("deltas", snapshots, pool),
         "territory_deltas": ("deltas", ["row_versions", "visibility"], pool),
         "delta_store": ("deltas", ["territory_deltas"], pool),
+        "territory_rebuild": ("reconciliation", ["delta_store"], pool),
     }
     repository = defs.get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"} == {
         "sync", "full_load", "sweep", "census", "release_held_publication", "rebuild_delta_store", "compact",
-        "preflight", "dry_run_alignment",
+        "preflight", "dry_run_alignment", "realign_territories",
     }  # fmt: skip
     (sensor,) = repository.sensor_defs
     assert sensor.name == "crm_changes"

@@ -1,0 +1,109 @@
+"""Read whole territories again, for the day after a re-alignment: works where the CRM wrote no events at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from delta_service.store.changes import OPEN_SEQ
+from orchestration.catalog import Catalog
+from orchestration.crm.client import CrmClient
+from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
+from orchestration.pipeline.ingest import OpenWarehouse
+from orchestration.pipeline.requests import ReadRequest, children_requests, store_requests
+from orchestration.pipeline.schema import quoted, snapshot_table
+from orchestration.pipeline.warehouse import statement, transaction, utc_now
+
+REASON = "territory rebuild"
+
+
+class UnknownTerritoryError(ValueError):
+    """A territory was named that the warehouse does not know, or by a name that several bear."""
+
+
+@dataclass(frozen=True)
+class TerritoryResult:
+    """What a publication did to one territory; counts of rows."""
+
+    territory: str
+    name: str | None
+    inserted: int
+    updated: int
+    deleted: int
+    rows: int
+
+
+def resolve_territories(connection: duckdb.DuckDBPyConnection, names: Sequence[str], parent: str | None) -> list[str]:
+    """Ids of territories given by id or unique name, and of all directly below a parent. Raises for unknown ones."""
+    known = connection.execute(
+        "SELECT row_id, TerritoryName, ParentTerritoryId FROM snapshot.territory WHERE _state = 'live'"
+    ).fetchall()
+
+    def resolve(given: str) -> str:
+        found = [row_id for row_id, name, _ in known if given in (row_id, name)]
+        if len(found) != 1:
+            reason = "is not known" if not found else f"names {len(found)} territories: give the id"
+            raise UnknownTerritoryError(f"territory {given} {reason}")
+        return str(found[0])
+
+    ids = [resolve(given) for given in names]
+    if parent is not None:
+        above = resolve(parent)
+        ids += [row_id for row_id, _, parent_id in known if parent_id == above]
+    return list(dict.fromkeys(ids))
+
+
+def reread_territories(
+    open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, territories: Collection[str]
+) -> None:
+    """Read what the CRM says is in these territories, what we say is there, and all that hangs on either."""
+    with open_warehouse() as connection, transaction(connection):
+        store_requests(connection, _rows_believed_there(connection, territories), utc_now())
+        store_requests(
+            connection,
+            (
+                ReadRequest(obj.name, "field", path.territory_field, territory, REASON)
+                for obj in catalog.served
+                for path in obj.visibility
+                if path.territory_field
+                for territory in territories
+            ),
+            utc_now(),
+        )
+    for obj in catalog.served:
+        hydrate(open_warehouse, crm, catalog, obj)
+        with open_warehouse() as connection, transaction(connection):
+            # Of rows that are there now, ask for children by field: some may hang there unknown to us.
+            for path in obj.visibility:
+                if path.territory_field and catalog.children_of(obj.name):
+                    parents = _rows_with(connection, snapshot_table(obj).name, path.territory_field, territories)
+                    store_requests(
+                        connection,
+                        (r for parent in parents for r in children_requests(catalog, obj.name, parent, REASON)),
+                        utc_now(),
+                    )
+    hydrate_remaining(open_warehouse, crm, catalog)
+
+
+def results(
+    connection: duckdb.DuckDBPyConnection, seq: int | None, territories: Collection[str]
+) -> list[TerritoryResult]:
+    """What publication ``seq`` (``None``: there was none) did to each of the territories."""
+    parameters = {"seq": seq or 0, "open": OPEN_SEQ, "territories": list(territories)}
+    return [TerritoryResult(*row) for row in connection.execute(statement("territory_results"), parameters).fetchall()]
+
+
+def _rows_believed_there(connection: duckdb.DuckDBPyConnection, territories: Collection[str]) -> list[ReadRequest]:
+    rows = connection.execute(
+        "SELECT DISTINCT object, row_id FROM visibility"
+        " WHERE to_seq = $open AND territory IN (SELECT unnest($territories::VARCHAR[]))",
+        {"open": OPEN_SEQ, "territories": list(territories)},
+    ).fetchall()
+    return [ReadRequest.row(obj, row_id, REASON) for obj, row_id in rows]
+
+
+def _rows_with(connection: duckdb.DuckDBPyConnection, table: str, field: str, values: Collection[str]) -> list[str]:
+    sql = f"SELECT row_id FROM {table} WHERE _state = 'live' AND {quoted(field)} IN (SELECT unnest($values::VARCHAR[]))"
+    return [str(row[0]) for row in connection.execute(sql, {"values": list(values)}).fetchall()]

@@ -1,0 +1,73 @@
+"""Hours of operation with everything going wrong at once; at the end of each quiet period every device is right."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.changes import RandomChanges
+from tests.e2e.device import Device
+from tests.e2e.oracle import Oracle
+from tests.e2e.system import System, running_system
+from tests.e2e.test_crashes import kill_after
+from tests.e2e.test_random_steps import NO_GUARD, check_recompute
+
+pytestmark = pytest.mark.e2e
+
+PERIODS = 4
+STEPS_PER_PERIOD = 40
+RUNS_PER_PERIOD = 4
+RETRIABLE = ["truncated", "html", "empty", "reset"]
+CODES = ["SBL-ODU-01005", "SBL-ODU-01006", "SBL-DBC-00112", "SBL-EAI-04376"]
+OPERATIONS = ["*", "AccountQueryPage", "ContactQueryPage", "ModificationTrackingQueryPage", "OrderQueryPage"]
+
+
+def test_faults_kills_late_and_missing_events_lose_no_row(tmp_path: Path, e2e_seed: int) -> None:
+    rng = random.Random(e2e_seed)
+    with running_system(tmp_path, **NO_GUARD) as system:
+        system.start_crm(accounts=120, territories=4, seed=e2e_seed)
+        changes = RandomChanges(system, e2e_seed, silent_share=0.25, late_share=0.2)
+        system.run_job("full_load")
+        system.start_service()
+        system.wait_published()
+        devices = [
+            (Device(t, system.service, f"/v1/territories/{t}/delta", system.token(t)), {t}) for t in changes.territories
+        ]
+        for _ in range(PERIODS):
+            stormy(system, changes, devices, rng)
+            quiet(system, devices, tmp_path)
+
+
+def stormy(system: System, changes: RandomChanges, devices: list[tuple[Device, set[str]]], rng: random.Random) -> None:
+    """Changes, told and untold, with runs among them that meet faults or are killed; they may fail, never lie."""
+    for step in range(STEPS_PER_PERIOD):
+        changes.step()
+        system.control("clock", advance_seconds=rng.choice([0, 1, 2, 30, 400]))
+        if step % (STEPS_PER_PERIOD // RUNS_PER_PERIOD) == 0:
+            for _ in range(rng.randint(0, 3)):
+                kind = rng.choice([*RETRIABLE, "code"])
+                code = {"code": rng.choice(CODES)} if kind == "code" else {}
+                times = rng.randint(1, 3)
+                system.control("faults", operation=rng.choice(OPERATIONS), kind=kind, times=times, **code)
+            if rng.random() < 0.5:
+                kill_after(system, rng.choice(["sync", "sweep"]), rng.uniform(2, 6))
+            else:
+                system.start_job("sync").wait(timeout=300)
+            for device, _ in devices:
+                device.poll(system.http, limit=rng.choice([10, 1000]))
+
+
+def quiet(system: System, devices: list[tuple[Device, set[str]]], home: Path) -> None:
+    """The faults end; a census finds what the CRM never told."""
+    answer = system.http.delete(f"http://127.0.0.1:{system.crm_port}/control/faults")
+    assert answer.status_code == 200, answer.text
+    system.control("clock", advance_seconds=3)
+    truth = Oracle(system)
+    system.run_job("census")
+    check_recompute(home)
+    system.wait_served()
+    for device, scope in devices:
+        device.poll(system.http, limit=500)
+        device.expect(truth.view(scope))
