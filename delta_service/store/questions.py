@@ -127,6 +127,22 @@ def totals(territories: int) -> str:
         GROUP BY seen.object"""
 
 
+@lru_cache(maxsize=256)
+def contents(territories: int, objects: int) -> str:
+    """All rows of a view without their bodies, in (object, row) order."""
+    only = f" AND object IN {_among(('object', objects))}" if objects else ""
+    return f"""
+        SELECT seen.object, seen.row_key, row.row_id, version.version, version.digest, version.body_key
+        FROM (SELECT DISTINCT object, row_key FROM visibility
+              WHERE territory IN {_among(("territory", territories))} AND from_seq <= :now AND to_seq > :now{only}
+              ORDER BY object, row_key) AS seen
+        JOIN row_version AS version
+          ON version.row_key = seen.row_key AND version.from_seq = {_VERSION_AT.format(row="seen", seq="now")}
+          AND version.to_seq > :now
+        JOIN row ON row.key = seen.row_key
+        ORDER BY seen.object, seen.row_key"""
+
+
 META = """SELECT schema_version, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of_us,
     (SELECT published_at_us FROM publication WHERE seq = published_seq) FROM meta"""
 OBJECTS = "SELECT name FROM object ORDER BY key"
@@ -137,4 +153,9 @@ HEAD_AT = """SELECT rows, digest FROM head WHERE territory = :territory AND obje
 PUBLICATION_AT = """SELECT seq FROM publication WHERE published_at_us <= ?
     ORDER BY published_at_us DESC, seq DESC LIMIT 1"""
 PUBLICATION = "SELECT as_of_us, published_at_us FROM publication WHERE seq = ?"
+BODY = "SELECT body FROM row_body WHERE body_key = ?"
+ROW = "SELECT key, merged_into FROM row WHERE object = ? AND row_id = ?"
+VERSIONS = "SELECT from_seq, to_seq, version, body_key IS NOT NULL FROM row_version WHERE row_key = ? ORDER BY from_seq"
+INTERVALS = """SELECT territory.id, from_seq, to_seq FROM visibility JOIN territory ON territory.key = visibility.territory
+    WHERE row_key = ? ORDER BY from_seq, territory.id"""
 HORIZONS = "SELECT generation, published_seq, horizon_seq, body_horizon_seq FROM meta"

@@ -88,6 +88,28 @@ class DeltaRow(NamedTuple):
     """Of a deletion: whether the row exists still, out of the view's sight."""
 
 
+class Content(NamedTuple):
+    """A row of a view, without its body. ``version`` and ``digest`` are signed; see ``schema.unsigned``."""
+
+    object: int
+    row_key: int
+    row_id: str
+    version: int
+    digest: int
+    body_key: int | None
+    """None when the body is no longer kept."""
+
+
+class RowHistory(NamedTuple):
+    """All that is kept about one row: its versions and the intervals in which territories saw it, oldest first."""
+
+    merged_into: str | None
+    versions: list[tuple[int, int, int, int]]
+    """(from_seq, to_seq, signed version, whether the body is kept)"""
+    intervals: list[tuple[str, int, int]]
+    """(territory id, from_seq, to_seq)"""
+
+
 class DeltaStoreReader:
     """One connection, for one thread at a time. Raises StoreUnavailableError where there is no usable store."""
 
@@ -153,17 +175,56 @@ class DeltaStoreReader:
         return [row for row in rows if row.body is not None or row.row_id is not None], position
 
     def totals(self, view: View, object_count: int) -> tuple[Total, ...]:
-        """Size and digest of each object in a view no older than the body horizon."""
-        if len(view.territories) == 1:
-            (territory,) = view.territories
-            with transaction(self._connection, "DEFERRED"):
-                return self._heads(territory, view.seq, object_count)
+        """Size and digest of each object in a view. Raises HistoryExpiredError."""
         found = {}
-        if view.territories:
-            parameters = {"now": view.seq, **questions.named("territory", sorted(view.territories))}
-            for key, rows, low, high in self._connection.execute(questions.totals(len(view.territories)), parameters):
-                found[key] = Total(rows, (low + (high << 32)) % 2**64)
+        with transaction(self._connection, "DEFERRED"):
+            _, _, horizon_seq, body_horizon_seq = self._horizons()
+            if view.seq < horizon_seq:
+                raise _expired(horizon_seq)
+            # Sizes are kept as long as bodies are; of older views they are counted.
+            if len(view.territories) == 1 and view.seq >= body_horizon_seq:
+                (territory,) = view.territories
+                return self._heads(territory, view.seq, object_count)
+            if view.territories:
+                sql = questions.totals(len(view.territories))
+                for key, rows, low, high in self._connection.execute(sql, _of_view(view)):
+                    found[key] = Total(rows, (low + (high << 32)) % 2**64)
         return tuple(found.get(key, NOTHING) for key in range(object_count))
+
+    def contents(self, view: View, objects: Sequence[int], *, generation: str) -> list[Content]:
+        """All rows of a view in (object, row) order. ``objects`` are keys; none means all.
+
+        Raises HistoryExpiredError, and PageExpiredError when keys were assigned anew.
+        """
+        if not view.territories:
+            return []
+        sql = questions.contents(len(view.territories), len(objects))
+        with transaction(self._connection, "DEFERRED"):
+            current, _, horizon_seq, _ = self._horizons()
+            if current != generation:
+                raise PageExpiredError("row keys were assigned anew")
+            if view.seq < horizon_seq:
+                raise _expired(horizon_seq)
+            parameters = _of_view(view) | questions.named("object", objects)
+            return [Content(*row) for row in self._connection.execute(sql, parameters)]
+
+    def bodies(self, contents: Sequence[Content], *, generation: str) -> list[bytes]:
+        """The bodies of rows of :meth:`contents`, in order. Raises PageExpiredError when they are no longer kept."""
+        with transaction(self._connection, "DEFERRED"):
+            found = [self._connection.execute(questions.BODY, (content.body_key,)).get for content in contents]
+            if self._horizons()[0] != generation or None in found:
+                raise PageExpiredError("the bodies of this publication are no longer kept")
+        return found
+
+    def history(self, object_key: int, row_id: str) -> RowHistory | None:
+        """Everything kept about a row, or None of one that is not known."""
+        with transaction(self._connection, "DEFERRED"):
+            row = self._connection.execute(questions.ROW, (object_key, row_id)).fetchone()
+            if row is None:
+                return None
+            key, merged_into = row
+            versions = list(self._connection.execute(questions.VERSIONS, (key,)))
+            return RowHistory(merged_into, versions, list(self._connection.execute(questions.INTERVALS, (key,))))
 
     def publication_at(self, time: datetime) -> int:
         """The newest publication made at or before a time; 0 if there is none."""
@@ -176,12 +237,17 @@ class DeltaStoreReader:
         return None if row is None else (from_microseconds(row[0]), from_microseconds(row[1]))
 
     def _check_horizons(self, was: View, now: View, generation: str) -> None:
-        current, published_seq, horizon_seq, body_horizon_seq = self._connection.execute(questions.HORIZONS).get
+        current, published_seq, horizon_seq, body_horizon_seq = self._horizons()
         if generation != current or now.seq < body_horizon_seq:
             raise PageExpiredError("the publication this page is fixed to is no longer kept in full")
         if was.territories and was.seq < horizon_seq:
-            raise HistoryExpiredError(f"history before publication {horizon_seq} is no longer kept")
+            raise _expired(horizon_seq)
         assert was.seq <= now.seq <= published_seq
+
+    def _horizons(self) -> tuple[str, int, int, int]:
+        """Generation, newest publication, horizon and body horizon."""
+        horizons: tuple[str, int, int, int] = self._connection.execute(questions.HORIZONS).get
+        return horizons
 
     def _read_state(self, known: StoreState | None) -> StoreState:
         try:
@@ -222,6 +288,14 @@ class DeltaStoreReader:
             row = self._connection.execute(questions.HEAD_AT, {"territory": territory, "object": key, "now": seq}).get
             totals.append(Total(row[0], unsigned(row[1])) if row else NOTHING)
         return tuple(totals)
+
+
+def _expired(horizon_seq: int) -> HistoryExpiredError:
+    return HistoryExpiredError(f"history before publication {horizon_seq} is no longer kept")
+
+
+def _of_view(view: View) -> dict[str, int]:
+    return {"now": view.seq, **questions.named("territory", sorted(view.territories))}
 
 
 def _unique_names(territories: Iterable[Territory]) -> dict[str, str]:
