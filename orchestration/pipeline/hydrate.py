@@ -72,19 +72,11 @@ def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj
     return result
 
 
-def hydrate_remaining(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog) -> HydrationResult:
+def hydrate_remaining(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog) -> None:
     """Answer requests that later objects raised for earlier ones, until none is left."""
-    total = HydrationResult()
     while names := _objects_pending(open_warehouse):
         for name in names:
-            part = hydrate(open_warehouse, crm, catalog, catalog[name])
-            total.rows_read += part.rows_read
-            total.changed += part.changed
-            total.deleted += part.deleted
-            total.lost += part.lost
-            total.revived += part.revived
-            total.quarantined += part.quarantined
-    return total
+            hydrate(open_warehouse, crm, catalog, catalog[name])
 
 
 def _pending(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> list[SettledRequest]:
