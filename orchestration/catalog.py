@@ -61,17 +61,20 @@ class VisibilityPath(_Model):
     """One way in which a row reaches territories."""
 
     territory_field: str | None = None
+    book_membership: Link | None = None
     through: str | None = None
     field: str | None = None
     link: Link | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> VisibilityPath:
-        if self.territory_field is not None:
-            if self.through or self.field or self.link:
-                raise ValueError("a territory_field path takes nothing else")
-        elif self.through is None or (self.field is None) == (self.link is None):
-            raise ValueError("a path is a territory_field, or `through` a parent with either a field or a link")
+        kinds = [kind for kind in (self.territory_field, self.book_membership, self.through) if kind is not None]
+        if len(kinds) != 1:
+            raise ValueError("a path is one of territory_field, book_membership and through")
+        if self.through is None and (self.field or self.link):
+            raise ValueError("only a path through a parent takes a field or a link")
+        if self.through is not None and (self.field is None) == (self.link is None):
+            raise ValueError("a path through a parent takes either a field or a link")
         return self
 
 
@@ -83,6 +86,10 @@ class CatalogObject(_Model):
     tracked: bool = True
     dimension: bool = False
     deleted_item_types: tuple[str, ...] = ()
+    name_field: str | None = None
+    """Of the territories' dimension: the field with the name."""
+    parent_field: str | None = None
+    """Of the territories' dimension: the field with the id of the territory above."""
     visibility: tuple[VisibilityPath, ...] = ()
     fields: dict[str, FieldType] = Field(min_length=1)
 
@@ -93,7 +100,9 @@ class CatalogObject(_Model):
 
     @property
     def links(self) -> tuple[Link, ...]:
-        return tuple(path.link for path in self.visibility if path.link is not None)
+        """Child lists to read with each row."""
+        lists = (path.link or path.book_membership for path in self.visibility)
+        return tuple(link for link in lists if link is not None)
 
     @property
     def link_table(self) -> str:
@@ -215,13 +224,16 @@ def _check(objects: Mapping[str, CatalogObject], fail: Any) -> None:
             key = path.territory_field or path.field
             if key is not None and obj.fields.get(key) != FieldType.STRING:
                 raise fail(here, f"{key} must be among the fields, as a string")
+        for key in (obj.name_field, obj.parent_field):
+            if key is not None and obj.fields.get(key) != FieldType.STRING:
+                raise fail(where, f"{key} must be among the fields, as a string")
         if not obj.dimension and not obj.visibility:
             raise fail(where, "no path to a territory: devices would never see it; give it a path or `dimension: true`")
         if obj.dimension and obj.visibility:
             raise fail((*where, "visibility"), "a dimension is not served and takes no visibility")
         seen.add(name)
-    if TERRITORY not in objects:
-        raise fail(("objects",), "an object named `territory` is needed, for the territories' names")
+    if TERRITORY not in objects or objects[TERRITORY].name_field is None:
+        raise fail(("objects",), "an object named `territory` with a name_field is needed, for the territories' names")
     if all(obj.dimension for obj in objects.values()):
         raise fail(("objects",), "nothing is served: every object is a dimension")
 

@@ -49,8 +49,7 @@ def read_alignment(connection: duckdb.DuckDBPyConnection, catalog: Catalog, path
     """
     territories = dict(
         connection.execute(
-            "SELECT TerritoryName, row_id FROM snapshot.territory WHERE _state = 'live'"
-            " UNION SELECT row_id, row_id FROM snapshot.territory WHERE _state = 'live'"
+            "SELECT name, territory FROM territory UNION SELECT territory, territory FROM territory"
         ).fetchall()
     )
     root, field = _root(catalog)

@@ -37,9 +37,7 @@ class TerritoryResult:
 
 def resolve_territories(connection: duckdb.DuckDBPyConnection, names: Sequence[str], parent: str | None) -> list[str]:
     """Ids of territories given by id or unique name, and of all directly below a parent. Raises for unknown ones."""
-    known = connection.execute(
-        "SELECT row_id, TerritoryName, ParentTerritoryId FROM snapshot.territory WHERE _state = 'live'"
-    ).fetchall()
+    known = connection.execute("SELECT territory, name, parent FROM territory").fetchall()
 
     def resolve(given: str) -> str:
         found = [row_id for row_id, name, _ in known if given in (row_id, name)]

@@ -117,9 +117,7 @@ def _publication(row: tuple[Any, ...]) -> changes.Publication:
 
 def served_territories(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str | None]]:
     """Ids and names of the CRM's territories."""
-    return connection.execute(
-        "SELECT row_id, TerritoryName FROM snapshot.territory WHERE _state = 'live' ORDER BY row_id"
-    ).fetchall()
+    return connection.execute("SELECT territory, name FROM territory ORDER BY territory").fetchall()
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -11,9 +11,9 @@ PUBLICATIONS_SHOWN = 12
 def touched_territories(connection: duckdb.DuckDBPyConnection, seq: int) -> str:
     """Rows in and out for each territory that a publication touched, the most touched first."""
     rows = connection.execute(
-        "SELECT coalesce(TerritoryName, territory), count(*) FILTER (operation = 'insert'),"
+        "SELECT coalesce(name, territory), count(*) FILTER (operation = 'insert'),"
         " count(*) FILTER (operation = 'update'), count(*) FILTER (operation = 'delete')"
-        " FROM territory_delta LEFT JOIN snapshot.territory ON territory.row_id = territory_delta.territory"
+        " FROM territory_delta LEFT JOIN territory USING (territory)"
         " WHERE seq = ? GROUP BY ALL ORDER BY count(*) DESC, 1",
         [seq],
     ).fetchall()

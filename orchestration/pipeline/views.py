@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from orchestration.catalog import Catalog, CatalogObject, FieldType
+from orchestration.catalog import TERRITORY, Catalog, CatalogObject, FieldType, Link
 from orchestration.pipeline.schema import link_table, quoted, snapshot_table
 
 
@@ -16,6 +16,7 @@ def compile_views(catalog: Catalog) -> dict[str, str]:
         "row_state": _view("row_state", "object, row_id, state, merged_into", _each(catalog, _state)),
         "territory_edge": _view("territory_edge", "object, row_id, territory", _each(served, _territory_edges)),
         "parent_edge": _view("parent_edge", "object, row_id, parent_object, parent_id", _each(served, _parent_edges)),
+        "territory": _view("territory", "territory, name, parent", list(_territories(catalog[TERRITORY]))),
         "mention": _view("mention", "object, row_id, field, target_id", _each(served, _mentions)),
     }
 
@@ -63,6 +64,9 @@ def _territory_edges(obj: CatalogObject) -> Iterable[str]:
                 f" WHERE _state = 'live' AND {column} IS NOT NULL"
             )
 
+        elif path.book_membership:
+            yield f"SELECT '{obj.name}', row_id, parent_id {_live_links(obj, path.book_membership)}"
+
 
 def _parent_edges(obj: CatalogObject) -> Iterable[str]:
     snapshot = snapshot_table(obj).name
@@ -74,11 +78,20 @@ def _parent_edges(obj: CatalogObject) -> Iterable[str]:
                 f" WHERE _state = 'live' AND {column} IS NOT NULL"
             )
         elif path.through and path.link:
-            yield (
-                f"SELECT '{obj.name}', row_id, '{path.through}', parent_id FROM {link_table(obj).name} AS link"
-                f" SEMI JOIN (SELECT row_id FROM {snapshot} WHERE _state = 'live') AS live USING (row_id)"
-                f" WHERE link.live AND link.list = '{path.link.list}'"
-            )
+            yield f"SELECT '{obj.name}', row_id, '{path.through}', parent_id {_live_links(obj, path.link)}"
+
+
+def _live_links(obj: CatalogObject, link: Link) -> str:
+    return (
+        f"FROM {link_table(obj).name} AS link"
+        f" SEMI JOIN (SELECT row_id FROM {snapshot_table(obj).name} WHERE _state = 'live') AS live USING (row_id)"
+        f" WHERE link.live AND link.list = '{link.list}'"
+    )
+
+
+def _territories(obj: CatalogObject) -> Iterable[str]:
+    name, parent = (quoted(field) if field else "NULL" for field in (obj.name_field, obj.parent_field))
+    yield f"SELECT row_id, {name}, {parent} FROM {snapshot_table(obj).name} WHERE _state = 'live'"
 
 
 def _mentions(obj: CatalogObject) -> Iterable[str]:

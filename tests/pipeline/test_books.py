@@ -1,0 +1,59 @@
+"""Books as territories: a change of the catalog file only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestration.catalog import DEFAULT_PATH, parse_catalog
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.replicate import served_territories
+from orchestration.pipeline.verify import differences
+from orchestration.pipeline.warehouse import open_warehouse
+from tests.pipeline.test_derive import NO_GUARD, NOW, published_view, put
+
+TERRITORY_OBJECT = DEFAULT_PATH.read_text().split("  territory:\n")[1].split("  user:\n")[0]
+BOOK_OBJECT = """    service: Book
+    dimension: true
+    name_field: BookName
+    parent_field: ParentBookId
+    fields:
+      BookName: string
+      ParentBookId: string
+
+"""
+BOOKS = parse_catalog(
+    DEFAULT_PATH.read_text()
+    .replace(TERRITORY_OBJECT, BOOK_OBJECT)
+    .replace("- territory_field: TerritoryId", "- book_membership: {list: ListOfBook, row: Book, field: BookId}")
+)
+
+
+def test_rows_are_seen_in_every_book_they_belong_to_and_their_children_with_them(tmp_path: Path) -> None:
+    with open_warehouse(tmp_path / "warehouse.duckdb", BOOKS, 1) as connection:
+
+        def books(account: str, *ids: str) -> None:
+            connection.execute("UPDATE snapshot.account_link SET live = false WHERE row_id = ?", [account])
+            for book in ids:
+                connection.execute(
+                    "DELETE FROM snapshot.account_link WHERE (row_id, parent_id) = (?, ?)", [account, book]
+                )
+                connection.execute(
+                    "INSERT INTO snapshot.account_link VALUES (?, 'ListOfBook', ?, true)", [account, book]
+                )
+            connection.execute("INSERT INTO touched VALUES ('account', ?)", [account])
+
+        def seen() -> set[tuple[str, str]]:
+            derive(connection, BOOKS, as_of=NOW, now=NOW, guard=NO_GUARD)
+            assert not any(differences(connection).values())
+            return {(book, row_id) for book, _, row_id in published_view(connection)}
+
+        put(connection, "territory", "B1", BookName="Cardiology North")
+        put(connection, "account", "A")
+        put(connection, "contact", "C", AccountId="A")
+        books("A", "B1", "B2")
+        assert seen() == {("B1", "A"), ("B1", "C"), ("B2", "A"), ("B2", "C")}
+        books("A", "B2", "B3")
+        assert seen() == {("B2", "A"), ("B2", "C"), ("B3", "A"), ("B3", "C")}
+        books("A")
+        assert seen() == set()
+        assert served_territories(connection) == [("B1", "Cardiology North")]
