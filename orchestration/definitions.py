@@ -15,6 +15,7 @@ from orchestration.operations import (
     dry_run_alignment,
     preflight_job,
     rebuild_delta_store,
+    reject_held_publication,
     release_held_publication,
 )
 from orchestration.resources.crm import CrmResource
@@ -36,6 +37,7 @@ defs = dg.Definitions(
         dry_run_alignment,
         realign_territories,
         release_held_publication,
+        reject_held_publication,
         rebuild_delta_store,
         compact_history,
     ],

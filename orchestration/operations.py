@@ -8,7 +8,7 @@ import dagster as dg
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.pipeline import alignment
 from orchestration.pipeline.compact import Retention, compact
-from orchestration.pipeline.derive import release_held
+from orchestration.pipeline.derive import reject_held, release_held
 from orchestration.pipeline.preflight import Verdict, as_markdown, preflight
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import transaction, utc_now
@@ -87,6 +87,22 @@ def release_held_rows(context: dg.OpExecutionContext, config: ReleaseConfig, war
 @dg.job(description="Publish with the next sync what the mass-delete guard holds. Needs a reason, which is kept.")
 def release_held_publication() -> None:
     release_held_rows()
+
+
+@dg.op(pool=WRITER_POOL)
+def reject_held_rows(context: dg.OpExecutionContext, warehouse: WarehouseResource) -> None:
+    """Ask for every row of the held change again, for the day when the CRM answered wrongly and is mended."""
+    with warehouse.open() as connection, transaction(connection):
+        try:
+            rows = reject_held(connection, utc_now())
+        except ValueError as error:
+            raise dg.Failure(f"{error}: there is nothing to reject.", allow_retries=False) from error
+    context.log.info("%d rows will be read again by the next sync", rows)
+
+
+@dg.job(description="Do not publish what the mass-delete guard holds: the next sync reads those rows again.")
+def reject_held_publication() -> None:
+    reject_held_rows()
 
 
 @dg.op(pool=WRITER_POOL)

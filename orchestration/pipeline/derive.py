@@ -13,6 +13,7 @@ import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.requests import ReadRequest, store_requests
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.pipeline.views import body_expression
 from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, write_state
@@ -107,6 +108,21 @@ def release_held(connection: duckdb.DuckDBPyConnection, reason: str, now: dateti
     if not rows:
         raise ValueError("no publication is held")
     return [Loss(*row) for row in rows]
+
+
+def reject_held(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
+    """Read again whatever the held publication is made of; returns the number of rows. The next ``sync`` goes by that.
+
+    Raises ``ValueError`` when none is held. The caller holds the transaction.
+    """
+    if not scalar(connection, "SELECT count(*) FROM held_publication WHERE released_at IS NULL"):
+        raise ValueError("no publication is held")
+    connection.execute("DELETE FROM held_publication WHERE released_at IS NULL")
+    rows = connection.execute("SELECT DISTINCT object, row_id FROM touched").fetchall()
+    store_requests(
+        connection, (ReadRequest.row(obj, row_id, "a held change was rejected") for obj, row_id in rows), now
+    )
+    return len(rows)
 
 
 def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int) -> None:
@@ -211,5 +227,6 @@ def _held_message(losses: list[Loss], guard: Guard) -> str:
     return (
         f"Held, not published: devices would lose more than {guard.max_share:.0%} of their rows at once ({worst}"
         f"{', ...' if len(losses) > 5 else ''}). Look at table held_publication. If the change is meant, run the job "
-        "release_held_publication with a reason; if not, mend it in the CRM, and the next sync goes on."
+        "release_held_publication with a reason; if not, mend it in the CRM, and run reject_held_publication: the next "
+        "sync reads those rows again."
     )

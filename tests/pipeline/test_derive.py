@@ -14,7 +14,14 @@ import pytest
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import load_catalog
-from orchestration.pipeline.derive import Guard, PublicationHeldError, ReadsPendingError, derive, release_held
+from orchestration.pipeline.derive import (
+    Guard,
+    PublicationHeldError,
+    ReadsPendingError,
+    derive,
+    reject_held,
+    release_held,
+)
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
 
@@ -183,3 +190,18 @@ def test_a_mass_delete_is_held_until_somebody_releases_it(warehouse: duckdb.Duck
         put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
     with pytest.raises(PublicationHeldError):
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
+
+
+def test_a_rejected_change_is_read_again(warehouse: duckdb.DuckDBPyConnection) -> None:
+    guard = Guard(max_share=0.3, min_rows=5)
+    for n in range(20):
+        put(warehouse, "account", f"A{n}", TerritoryId="T1")
+    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
+    for n in range(10):
+        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
+    with pytest.raises(PublicationHeldError, match="reject_held_publication"):
+        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
+    assert reject_held(warehouse, NOW) == 10
+    assert warehouse.execute("SELECT count(*) FROM read_requests WHERE kind = 'id'").fetchall() == [(10,)]
+    with pytest.raises(ValueError, match="no publication is held"):
+        reject_held(warehouse, NOW)
