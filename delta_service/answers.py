@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
+
+SEND_SECONDS = 30
 
 Headers = list[tuple[bytes, bytes]]
 AsgiScope = MutableMapping[str, Any]
@@ -19,7 +23,7 @@ class Answer:
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes = b""
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
 
     async def send(self, send: Send, *, head_only: bool = False) -> None:
         """Send all of it; ``head_only`` answers HEAD."""
@@ -29,8 +33,11 @@ class Answer:
             headers = [*headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.stream is not None and not head_only:
-            async for piece in self.stream:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            async with aclosing(self.stream) as stream:
+                async for piece in stream:
+                    # The server waits for a reader that is slow; this is how long it may.
+                    async with asyncio.timeout(SEND_SECONDS):
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         else:
             await send({"type": "http.response.body", "body": b"" if head_only else self.body})

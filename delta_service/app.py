@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
 from delta_service import pages
-from delta_service.answers import AsgiScope, Receive, Send
+from delta_service.answers import Answer, AsgiScope, Receive, Send
 from delta_service.auth import Authenticator
-from delta_service.delta import DeltaRequest, DeltaRoutes
+from delta_service.delta import DeltaRoutes
+from delta_service.events import EventRoute
 from delta_service.keys import KeyRing
 from delta_service.listing import territories_answer
-from delta_service.problems import method_not_allowed, refusal, request_id_of, starting
+from delta_service.problems import method_not_allowed, refusal, request_id_of
+from delta_service.repair import RepairRoutes
+from delta_service.scoped_request import METHODS, ScopedRequest, scoped_route
 from delta_service.settings import ServiceSettings
 from delta_service.source import ViewSource
 from delta_service.watch import READER_THREADS, ReaderPool, StoreWatch
 
 log = logging.getLogger(__name__)
 
-ALL_TERRITORIES = "/v1/delta"
-TERRITORY_PREFIX, TERRITORY_SUFFIX = "/v1/territories/", "/delta"
 DEVICE_PAGE = Path(__file__).parent / "device_page"
 
 
@@ -39,7 +39,14 @@ class DeltaService:
         self.authenticator = Authenticator(settings, self._keys)
         self.watch = StoreWatch(settings.store_path)
         self._pool = ReaderPool(settings.store_path, READER_THREADS)
-        self._delta = DeltaRoutes(settings, self.authenticator, self.watch, ViewSource(self._pool))
+        parts = self.authenticator, self.watch, ViewSource(self._pool, settings.poll_seconds)
+        delta, repair = DeltaRoutes(settings, *parts), RepairRoutes(settings, *parts)
+        self._answers: dict[str, Callable[[ScopedRequest], Awaitable[Answer]]] = {
+            "delta": delta.answer,
+            "digest": repair.digest,
+            "reconcile": repair.reconcile,
+            "events": EventRoute(*parts).answer,
+        }
         self._router: Starlette = pages.router(self, DEVICE_PAGE)
 
     @asynccontextmanager
@@ -62,34 +69,39 @@ class DeltaService:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        path: str = scope["path"]
-        is_delta, territory = _delta_path(path, scope)
-        if not is_delta:
+        route = scoped_route(scope)
+        if route is None:
             # Starlette raises again what it has answered and logged, for servers that want to know.
             with suppress(Exception):
                 await self._router(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
+        name, territory = route
         method = scope["method"]
         try:
-            if method not in ("GET", "HEAD"):
-                raise method_not_allowed("GET, HEAD")
-            request = DeltaRequest(
+            if method not in METHODS[name]:
+                raise method_not_allowed(", ".join(METHODS[name]))
+            request = ScopedRequest(
                 territory=territory,
                 query_string=scope["query_string"],
                 client=scope.get("client"),
                 request_id=request_id,
+                receive=receive,
                 authorization=headers.get(b"authorization"),
                 accept=headers.get(b"accept"),
                 accept_encoding=headers.get(b"accept-encoding"),
                 if_none_match=headers.get(b"if-none-match"),
                 prefer=headers.get(b"prefer"),
+                last_event_id=headers.get(b"last-event-id"),
             )
-            answer = await self._delta.answer(request)
+            answer = await self._answers[name](request)
         except Exception as error:
             answer = refusal(error, request_id)
-        await answer.send(send, head_only=method == "HEAD")
+        try:
+            await answer.send(send, head_only=method == "HEAD")
+        except TimeoutError:
+            log.info("request %s: cut off, the reader is too slow", request_id)
 
     async def territories(self, request: Request) -> Response:
         """``GET /v1/territories``."""
@@ -97,9 +109,7 @@ class DeltaService:
         claims = await self.authenticator.authenticate(
             None if authorization is None else authorization.encode("latin-1"), request.client
         )
-        if self.watch.state is None:
-            raise starting()
-        return pages.response(territories_answer(claims, self.watch.state))
+        return pages.response(territories_answer(claims, self.watch.current()))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -120,19 +130,3 @@ def create() -> DeltaService:
     # httpx logs each URL it asks, which for a key set is of no use.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return DeltaService(ServiceSettings.from_environment())
-
-
-def _delta_path(path: str, scope: AsgiScope) -> tuple[bool, str | None]:
-    """Whether a path is a delta route's, and the territory in it."""
-    if path == ALL_TERRITORIES:
-        return True, None
-    if not (path.startswith(TERRITORY_PREFIX) and path.endswith(TERRITORY_SUFFIX)):
-        return False, None
-    # Only the raw path tells a slash from an escaped one.
-    raw: bytes | None = scope.get("raw_path")
-    if raw is not None:
-        path = raw.partition(b"?")[0].decode("latin-1")
-    territory = path[len(TERRITORY_PREFIX) : -len(TERRITORY_SUFFIX)]
-    if not territory or "/" in territory:
-        return False, None
-    return True, unquote(territory) if raw is not None else territory

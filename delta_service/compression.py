@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import lru_cache
 from typing import Any
 
@@ -54,7 +54,7 @@ def compress(body: bytes, coding: str | None) -> tuple[bytes, str | None]:
     return zlib.compress(body, level, _GZIP_WINDOW), coding
 
 
-async def compress_stream(pieces: AsyncIterator[bytes], coding: str | None) -> AsyncIterator[bytes]:
+async def compress_stream(pieces: AsyncGenerator[bytes, None], coding: str | None) -> AsyncGenerator[bytes, None]:
     """Pieces as sent; each can be read by the device as soon as it is there."""
     if coding is None:
         async for piece in pieces:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,48 +12,29 @@ import orjson
 
 from delta_service import metrics
 from delta_service.answers import Answer, Headers
+from delta_service.audit import record_delivery
 from delta_service.auth import Authenticator, Claims
 from delta_service.body import Counts, json_body, with_envelope
 from delta_service.compression import chosen_coding, compress, compress_stream
 from delta_service.pacing import TokenBucket
-from delta_service.problems import ProblemError, starting, too_many_snapshots
+from delta_service.problems import ProblemError, rate_limited
 from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
 from delta_service.question import Question, base_path, question_of, question_of_page
-from delta_service.scope import granted_scope, territory_scope, touched_seq
+from delta_service.scope import asked_scope, touched_seq
+from delta_service.scoped_request import NDJSON, ScopedRequest
 from delta_service.settings import ServiceSettings
 from delta_service.source import ViewSource
 from delta_service.store.reader import StoreState
 from delta_service.sync_headers import SyncFacts
 from delta_service.watch import StoreWatch
 
-audit = logging.getLogger("delta_service.audit")
-
 MEMOISED_ANSWERS = 20_000
 
-JSON, NDJSON = b"application/json", b"application/x-ndjson"
+JSON = b"application/json"
 COMMON_HEADERS: Headers = [
     (b"cache-control", b"private, no-cache"),
     (b"vary", b"authorization, accept, accept-encoding, prefer"),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class DeltaRequest:
-    """What of an HTTP request matters here; absent headers are None."""
-
-    territory: str | None
-    query_string: bytes
-    client: tuple[str, int] | None
-    request_id: str
-    authorization: bytes | None = None
-    accept: bytes | None = None
-    accept_encoding: bytes | None = None
-    if_none_match: bytes | None = None
-    prefer: bytes | None = None
-
-    @property
-    def ndjson(self) -> bool:
-        return self.accept is not None and NDJSON in self.accept.lower()
 
 
 class Quiet(NamedTuple):
@@ -71,7 +51,6 @@ class DeltaRoutes:
     def __init__(
         self, settings: ServiceSettings, authenticator: Authenticator, watch: StoreWatch, source: ViewSource
     ) -> None:
-        self._poll_seconds = settings.poll_seconds
         self._authenticator = authenticator
         self._watch = watch
         self._source = source
@@ -79,10 +58,10 @@ class DeltaRoutes:
         self._memo: dict[tuple[bytes | None, str | None, bytes, bytes | None], Quiet] = {}
         self._memo_state: StoreState | None = None
 
-    async def answer(self, request: DeltaRequest) -> Answer:
+    async def answer(self, request: ScopedRequest) -> Answer:
         """Raises :class:`ProblemError`."""
         claims = await self._authenticator.authenticate(request.authorization, request.client)
-        state = self._state()
+        state = self._watch.current()
         # Answers with nothing new hold until the next look at the store finds a commit.
         if state is not self._memo_state:
             self._memo, self._memo_state = {}, state
@@ -97,7 +76,7 @@ class DeltaRoutes:
         question, now_seq = await self._question(claims, request, query, state)
         if wait_seconds and question.nothing_new(state):
             await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds)
-            state = self._state()
+            state = self._watch.current()
             question, now_seq = await self._question(claims, request, query, state)
         if not question.nothing_new(state):
             answer = await self._deliver(request, question, now_seq, state)
@@ -110,19 +89,11 @@ class DeltaRoutes:
             answer.headers = [*answer.headers, (b"preference-applied", b"wait=%d" % preferred_seconds)]
         return answer
 
-    def _state(self) -> StoreState:
-        if self._watch.state is None:
-            raise starting()
-        return self._watch.state
-
     async def _question(
-        self, claims: Claims, request: DeltaRequest, query: DeltaQuery, state: StoreState
+        self, claims: Claims, request: ScopedRequest, query: DeltaQuery, state: StoreState
     ) -> tuple[Question, int]:
         """What is asked, and the publication that answers it."""
-        if request.territory is None:
-            scope = granted_scope(claims, state)
-        else:
-            scope = territory_scope(claims, request.territory, state)
+        scope = asked_scope(claims, request.territory, state)
         if query.page is not None:
             return question_of_page(query.page, scope, state), query.page.now_seq
         since = query.since
@@ -131,7 +102,7 @@ class DeltaRoutes:
         return question_of(query, since, scope, state), state.published_seq
 
     async def _quiet(self, question: Question, state: StoreState, *, ndjson: bool) -> Quiet:
-        facts = await self._facts(question, state.published_seq, state)
+        facts = await self._source.facts(question, state.published_seq, state)
         facts = replace(facts, cursor=question.cursor(state.published_seq, state))
         etag = _etag(question, state.published_seq, state, ndjson=ndjson)
         headers = [*facts.headers(), (b"etag", etag), *COMMON_HEADERS]
@@ -142,7 +113,7 @@ class DeltaRoutes:
             body = with_envelope(body, facts.members())
         return Quiet(etag, [(b"content-type", JSON), *headers], body)
 
-    async def _deliver(self, request: DeltaRequest, question: Question, now_seq: int, state: StoreState) -> Answer:
+    async def _deliver(self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState) -> Answer:
         etag = _etag(question, now_seq, state, ndjson=request.ndjson)
         validators: Headers = [(b"etag", etag), *COMMON_HEADERS]
         if _matches(request.if_none_match, etag):
@@ -153,8 +124,8 @@ class DeltaRoutes:
         if question.replaces and question.after is None:
             ready = not request.ndjson and self._source.has_page(question, now_seq, state, page_coding)
             if not (ready or self._snapshots.admits()):
-                raise too_many_snapshots()
-        facts = await self._facts(question, now_seq, state)
+                raise rate_limited("Too many devices fetch everything at once. Ask again later.")
+        facts = await self._source.facts(question, now_seq, state)
         (metrics.SNAPSHOT if question.replaces else metrics.DELTA).inc()
         if request.ndjson:
             pieces = compress_stream(self._lines(request, question, now_seq, state, facts), coding)
@@ -171,36 +142,25 @@ class DeltaRoutes:
         if question.envelope:
             whole = with_envelope(body, facts.members())
             body, found_coding = await asyncio.to_thread(compress, whole, coding)
-        _record(request, question, now_seq, page.counts, len(body))
+        kind = "page" if question.after is None else "next-page"
+        record_delivery(kind, question, now_seq, page.counts, len(body), request.request_id)
         return Answer(200, [(b"content-type", JSON), *facts.headers(), *_encoding(found_coding), *validators], body)
 
     async def _lines(
-        self, request: DeltaRequest, question: Question, now_seq: int, state: StoreState, facts: SyncFacts
-    ) -> AsyncIterator[bytes]:
-        counts, size = Counts(), 0
+        self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState, facts: SyncFacts
+    ) -> AsyncGenerator[bytes, None]:
+        counts, size, kind = Counts(), 0, "cut-stream"
         try:
             async for piece in self._source.lines(question, now_seq, state, counts):
                 size += len(piece)
                 yield piece
+            kind = "stream"
+            yield _trailer(replace(facts, cursor=question.cursor(now_seq, state)))
         except ProblemError as problem:
             # Too late for a status: without a trailer the answer is not complete, and this line says why.
             yield orjson.dumps({"problem": problem.document(request.request_id)}) + b"\n"
-            return
-        yield _trailer(replace(facts, cursor=question.cursor(now_seq, state)))
-        _record(request, question, now_seq, counts, size)
-
-    async def _facts(self, question: Question, now_seq: int, state: StoreState) -> SyncFacts:
-        times = await self._source.times(now_seq, state)
-        totals = await self._source.totals(question.scope, now_seq, state)
-        return SyncFacts(
-            as_of=times[0] if times else None,
-            published_at=times[1] if times else None,
-            exact=question.exact,
-            replaces=question.replaces,
-            poll_seconds=self._poll_seconds,
-            objects=question.objects,
-            totals=tuple(totals[state.objects.index(name)] for name in question.objects),
-        )
+        finally:
+            record_delivery(kind, question, now_seq, counts, size, request.request_id)
 
 
 def _etag(question: Question, now_seq: int, state: StoreState, *, ndjson: bool) -> bytes:
@@ -210,7 +170,7 @@ def _etag(question: Question, now_seq: int, state: StoreState, *, ndjson: bool) 
     return question.etag(effective_seq, state.generation, ndjson, stamp)
 
 
-def _quiet_answer(quiet: Quiet, request: DeltaRequest) -> Answer:
+def _quiet_answer(quiet: Quiet, request: ScopedRequest) -> Answer:
     if request.if_none_match is not None and _matches(request.if_none_match, quiet.etag):
         metrics.NOT_MODIFIED.inc()
         return Answer(304, [header for header in quiet.headers if header[0] != b"content-type"])
@@ -232,22 +192,3 @@ def _encoding(coding: str | None) -> Headers:
 
 def _trailer(facts: SyncFacts) -> bytes:
     return orjson.dumps({"trailer": facts.members()}) + b"\n"
-
-
-def _record(request: DeltaRequest, question: Question, now_seq: int, counts: Counts, size_bytes: int) -> None:
-    """Who got what, without who or what: scope, publications and numbers."""
-    for operation, count in (("insert", counts.insert), ("update", counts.update), ("deleted", counts.deleted)):
-        metrics.ROWS.labels(operation).inc(count)
-    metrics.BYTES.inc(size_bytes)
-    audit.info(
-        "delivered scope=%s from=%s to=%d page=%s insert=%d update=%d deleted=%d bytes=%d request=%s",
-        ",".join(question.scope) or "-",
-        ",".join(f"{anchor.seq}@{','.join(anchor.scope) or '-'}" for anchor in question.anchors) or "-",
-        now_seq,
-        "first" if question.after is None else "next",
-        counts.insert,
-        counts.update,
-        counts.deleted,
-        size_bytes,
-        request.request_id,
-    )

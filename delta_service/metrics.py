@@ -19,12 +19,16 @@ PUBLISHED_SEQ = Gauge("delta_published_seq", "Newest publication known.", multip
 AS_OF_SECONDS = Gauge(
     "delta_as_of_timestamp_seconds", "All CRM changes up to this time are served.", multiprocess_mode="max"
 )
-WAITING = Gauge("delta_waiting_scopes", "Scopes that long polls wait for.", multiprocess_mode="livesum")
+WAITING = Gauge("delta_waiting", "Long polls and listeners that wait for a change.", multiprocess_mode="livesum")
 
 NOTHING_NEW = REQUESTS.labels("nothing_new")
 NOT_MODIFIED = REQUESTS.labels("not_modified")
 DELTA = REQUESTS.labels("delta")
 SNAPSHOT = REQUESTS.labels("snapshot")
+DIGEST = REQUESTS.labels("digest")
+COMPARISON = REQUESTS.labels("comparison")
+EVENTS = REQUESTS.labels("events")
+REPAIR = REQUESTS.labels("repair")
 
 
 def exposition() -> bytes:

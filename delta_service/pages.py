@@ -50,7 +50,7 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
         if (state := service.watch.state) is not None:
             metrics.PUBLISHED_SEQ.set(state.published_seq)
             metrics.AS_OF_SECONDS.set(state.as_of.timestamp())
-        metrics.WAITING.set(service.watch.waiting_scopes)
+        metrics.WAITING.set(service.watch.waiting)
         content = await asyncio.to_thread(metrics.exposition)
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -102,9 +102,9 @@ def unauthorized(*, token_given: bool) -> ProblemError:
     )
 
 
-def scope_denied() -> ProblemError:
+def scope_denied(detail: str = "The token does not cover this territory.") -> ProblemError:
     """The same whether the territory exists or not."""
-    return ProblemError(HTTPStatus.FORBIDDEN, "scope-denied", "The token does not cover this territory.")
+    return ProblemError(HTTPStatus.FORBIDDEN, "scope-denied", detail)
 
 
 def not_found(detail: str = "There is nothing at this address.") -> ProblemError:
@@ -136,14 +136,17 @@ def store_unavailable() -> ProblemError:
     )
 
 
-def too_many_snapshots() -> ProblemError:
-    return ProblemError(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "rate-limited",
-        "Too many devices fetch everything at once. Ask again later.",
-        action="retry",
-        headers=retry_after(),
-    )
+def rate_limited(detail: str) -> ProblemError:
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    return ProblemError(status, "rate-limited", detail, action="retry", headers=retry_after())
+
+
+def too_large(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "content-too-large", detail)
+
+
+def too_slow() -> ProblemError:
+    return ProblemError(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive.")
 
 
 def internal() -> ProblemError:

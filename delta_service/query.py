@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -46,20 +47,24 @@ class DeltaQuery:
     wait_seconds: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class DigestQuery:
+    at: Since
+    """The view asked about; None for the newest."""
+    objects: tuple[str, ...] | None
+    buckets: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepairQuery:
+    versions: bool
+    envelope: bool
+
+
 @lru_cache(maxsize=4096)
 def parse_query(query_string: bytes, names: StoreNames) -> DeltaQuery:
     """Raises the 400 problems."""
-    if len(query_string) > MAX_QUERY_BYTES:
-        raise bad_request("parameter-invalid", "The query is too long.")
-    try:
-        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query_string))
-    except ValueError:
-        raise bad_request("parameter-invalid", "The query cannot be read.") from None
-    given = dict(pairs)
-    if unknown := sorted(given.keys() - _PARAMETERS):
-        raise bad_request("parameter-unknown", f"There is no parameter {unknown[0][:40]!r}.")
-    if len(given) < len(pairs):
-        raise bad_request("parameter-invalid", "A parameter is given twice.")
+    given = given_parameters(query_string, _PARAMETERS)
     if "page" in given:
         if len(given) > 1:
             raise bad_request("parameter-invalid", "The parameter 'page' stands alone.")
@@ -76,6 +81,39 @@ def parse_query(query_string: bytes, names: StoreNames) -> DeltaQuery:
 
 
 _PARAMETERS = {"since", "page", "limit", "objects", "versions", "reasons", "envelope", "wait"}
+
+
+@lru_cache(maxsize=1024)
+def parse_digest_query(query_string: bytes, names: StoreNames) -> DigestQuery:
+    """Raises the 400 problems."""
+    given = given_parameters(query_string, {"cursor", "objects", "buckets"})
+    return DigestQuery(
+        at=_since(given["cursor"], names) if "cursor" in given else None,
+        objects=_objects(given["objects"], names) if "objects" in given else None,
+        buckets=_flag(given, "buckets"),
+    )
+
+
+def parse_repair_query(query_string: bytes) -> RepairQuery:
+    """Raises the 400 problems."""
+    given = given_parameters(query_string, {"versions", "envelope"})
+    return RepairQuery(versions=_flag(given, "versions"), envelope=_flag(given, "envelope"))
+
+
+def given_parameters(query_string: bytes, known: Collection[str]) -> dict[str, str]:
+    """Each parameter once, and only known ones. Raises the 400 problems."""
+    if len(query_string) > MAX_QUERY_BYTES:
+        raise bad_request("parameter-invalid", "The query is too long.")
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query_string))
+    except ValueError:
+        raise bad_request("parameter-invalid", "The query cannot be read.") from None
+    given = dict(pairs)
+    if unknown := sorted(given.keys() - set(known)):
+        raise bad_request("parameter-unknown", f"There is no parameter {unknown[0][:40]!r}.")
+    if len(given) < len(pairs):
+        raise bad_request("parameter-invalid", "A parameter is given twice.")
+    return given
 
 
 @lru_cache(maxsize=64)

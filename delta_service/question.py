@@ -157,6 +157,13 @@ def question_of_page(page: PageToken, scope: Scope, state: StoreState) -> Questi
     )
 
 
+def question_of_view(scope: Scope, objects: tuple[str, ...]) -> Question:
+    """About a whole view, whatever the device holds."""
+    return Question(
+        scope=scope, anchors=(), objects=objects, limit=0, exact=True, versions=False, reasons=False, envelope=False
+    )
+
+
 def base_path(scope: Scope) -> str:
     """Where the recovery routes of a scope live."""
     return f"/v1/territories/{quote(scope[0], safe='')}" if len(scope) == 1 and scope != EVERYTHING else "/v1"
@@ -184,3 +191,14 @@ def cursor_expired(scope: Scope) -> ProblemError:
 def page_expired(why: str) -> ProblemError:
     detail = f"This page can no longer be read. {why} Ask again with your last cursor."
     return ProblemError(HTTPStatus.GONE, "page-expired", detail, action="restart")
+
+
+def comparison_expired(scope: Scope) -> ProblemError:
+    detail = "The view that was compared with is no longer kept in full. Compare again."
+    return ProblemError(HTTPStatus.GONE, "page-expired", detail, action="reconcile", links=_recovery_links(scope))
+
+
+def difference_too_large(scope: Scope, max_rows: int) -> ProblemError:
+    detail = f"More than {max_rows} rows differ. Ask for some of the buckets at a time, or fetch a snapshot."
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return ProblemError(status, "content-too-large", detail, action="snapshot", links=_recovery_links(scope))

@@ -33,6 +33,11 @@ def territory_scope(claims: Claims, territory: str, state: StoreState) -> Scope:
     return (id_,)
 
 
+def asked_scope(claims: Claims, territory: str | None, state: StoreState) -> Scope:
+    """The scope of an address: one territory, or (None) all that the claims name."""
+    return granted_scope(claims, state) if territory is None else territory_scope(claims, territory, state)
+
+
 def keys_of(scope: Scope, state: StoreState) -> frozenset[int]:
     """The store's keys; a territory the store does not know sees nothing."""
     if scope == EVERYTHING:

@@ -28,6 +28,8 @@ class ServiceSettings:
     """What ``Sync-Next-Expected`` says: the rhythm of publications."""
     snapshots_per_second: int = 50
     """First syncs that one process builds; ready-made ones do not count."""
+    reconciles_per_second: int = 20
+    """Comparisons and repairs that one process works on; each reads a whole view."""
 
     @property
     def store_path(self) -> Path:
@@ -47,6 +49,7 @@ class ServiceSettings:
             insecure_dev=os.environ.get(INSECURE_DEV_VARIABLE) == "1",
             poll_seconds=_number("DELTA_POLL_SECONDS", cls.poll_seconds),
             snapshots_per_second=_number("DELTA_SNAPSHOTS_PER_SECOND", cls.snapshots_per_second),
+            reconciles_per_second=_number("DELTA_RECONCILES_PER_SECOND", cls.reconciles_per_second),
         )
         if not (settings.jwt_secret or settings.jwks or settings.insecure_dev):
             raise SettingsError("set DELTA_JWT_SECRET or DELTA_JWKS (or start with --insecure-dev on this machine)")

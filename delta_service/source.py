@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from delta_service import metrics
 from delta_service.body import Counts, counts_of, json_body, ndjson_lines
+from delta_service.buckets import BucketDigests, bucket_digests
 from delta_service.compression import compress
 from delta_service.problems import store_unavailable
 from delta_service.question import Part, Question, cursor_expired, page_expired, parts_of
@@ -16,11 +17,13 @@ from delta_service.scope import Scope, keys_of, touched_seq
 from delta_service.sharing import SharedResults
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
 from delta_service.store.reader import NOTHING, DeltaRow, DeltaStoreReader, Position, StoreState, Total, View
+from delta_service.sync_headers import SyncFacts
 from delta_service.watch import ReaderPool
 
 KEPT_PAGES_BYTES = 64 * 2**20
 PAGE_OVERHEAD_BYTES = 1_000
 KEPT_TOTALS = 4_096
+KEPT_BUCKETS = 1_024
 # A place after every row of an object: where the next part of a question begins.
 LAST_ROW_KEY = 2**62
 
@@ -39,12 +42,14 @@ class Page:
 
 
 class ViewSource:
-    def __init__(self, pool: ReaderPool) -> None:
+    def __init__(self, pool: ReaderPool, poll_seconds: int) -> None:
         self._pool = pool
+        self._poll_seconds = poll_seconds
         self._pages: SharedResults[Page] = SharedResults(
             KEPT_PAGES_BYTES, lambda page: len(page.body) + PAGE_OVERHEAD_BYTES
         )
         self._totals: SharedResults[tuple[Total, ...]] = SharedResults(KEPT_TOTALS, lambda _: 1)
+        self._buckets: SharedResults[BucketDigests] = SharedResults(KEPT_BUCKETS, lambda _: 1)
 
     def has_page(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> bool:
         """Whether a page is there, or about to be, without asking the store."""
@@ -61,9 +66,11 @@ class ViewSource:
             return Page(body, found_coding, counts_of(rows), after)
 
         key = _page_key(question, now_seq, state, coding)
-        return await self._pages.get(key, lambda: self._ask(question, read))
+        return await self._pages.get(key, lambda: self.ask(question, read))
 
-    async def lines(self, question: Question, now_seq: int, state: StoreState, counts: Counts) -> AsyncIterator[bytes]:
+    async def lines(
+        self, question: Question, now_seq: int, state: StoreState, counts: Counts
+    ) -> AsyncGenerator[bytes, None]:
         """All operations from the question's place on, a piece a page; adds to ``counts`` as it goes."""
         parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
         after = question.after
@@ -74,7 +81,7 @@ class ViewSource:
                 return ndjson_lines(rows, form), counts_of(rows), position
 
         while True:
-            piece, found, after = await self._ask(question, read)
+            piece, found, after = await self.ask(question, read)
             counts.add(found)
             if piece:
                 yield piece
@@ -92,20 +99,48 @@ class ViewSource:
         def read(reader: DeltaStoreReader) -> tuple[Total, ...]:
             return reader.totals(View(keys, now_seq), len(state.objects))
 
-        key = (state.generation, scope, min(newest, now_seq))
-        return await self._totals.get(key, lambda: self._ask(None, read))
+        return await self._totals.get(_view_key(scope, now_seq, state), lambda: self.ask(None, read))
+
+    def has_buckets(self, scope: Scope, seq: int, state: StoreState) -> bool:
+        """Whether bucket digests are there, or about to be, without reading the view."""
+        key = _view_key(scope, seq, state)
+        return self._buckets.kept(key) is not None or self._buckets.in_the_making(key)
+
+    async def buckets(self, scope: Scope, seq: int, state: StoreState) -> BucketDigests:
+        """Of the whole view, object by object in the store's order."""
+        view, count = View(keys_of(scope, state), seq), len(state.objects)
+
+        def read(reader: DeltaStoreReader) -> BucketDigests:
+            return bucket_digests(reader.contents(view, (), generation=state.generation), count)
+
+        return await self._buckets.get(_view_key(scope, seq, state), lambda: self.ask(None, read))
+
+    async def facts(self, question: Question, now_seq: int, state: StoreState) -> SyncFacts:
+        """What an answer says about the view at ``now_seq``, but for how it goes on."""
+        times = await self.times(now_seq, state)
+        totals = await self.totals(question.scope, now_seq, state)
+        return SyncFacts(
+            as_of=times[0] if times else None,
+            published_at=times[1] if times else None,
+            exact=question.exact,
+            replaces=question.replaces,
+            poll_seconds=self._poll_seconds,
+            objects=question.objects,
+            totals=tuple(totals[state.objects.index(name)] for name in question.objects),
+        )
 
     async def times(self, seq: int, state: StoreState) -> tuple[datetime, datetime] | None:
         """``as_of`` and ``published_at`` of a publication."""
         if seq == state.published_seq:
             return state.as_of, state.published_at
-        return await self._ask(None, lambda reader: reader.publication_times(seq))
+        return await self.ask(None, lambda reader: reader.publication_times(seq))
 
     async def seq_at(self, time: datetime) -> int:
         """The newest publication made at or before a time; 0 if there is none."""
-        return await self._ask(None, lambda reader: reader.publication_at(time))
+        return await self.ask(None, lambda reader: reader.publication_at(time))
 
-    async def _ask(self, question: Question | None, read: Callable[[DeltaStoreReader], R]) -> R:
+    async def ask(self, question: Question | None, read: Callable[[DeltaStoreReader], R]) -> R:
+        """Let a reader thread answer ``read``; the store's errors become problems."""
         try:
             return await self._pool.run(read)
         except HistoryExpiredError:
@@ -143,5 +178,9 @@ def _view(question: Question, now_seq: int, state: StoreState) -> View:
 
 
 def _page_key(question: Question, now_seq: int, state: StoreState, coding: str | None) -> tuple[object, ...]:
+    return question, coding, *_view_key(question.scope, now_seq, state)
+
+
+def _view_key(scope: Scope, seq: int, state: StoreState) -> tuple[object, ...]:
     # Views between two changes are one and the same, and so are the answers.
-    return state.generation, question, min(touched_seq(question.scope, state), now_seq), coding
+    return state.generation, scope, min(touched_seq(scope, state), seq)

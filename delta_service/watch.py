@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import apsw
 
+from delta_service.problems import starting
 from delta_service.scope import Scope, touched_seq
 from delta_service.store.errors import StoreUnavailableError
 from delta_service.store.reader import DeltaStoreReader, StoreState
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 READER_THREADS = 4
+# Three quarters of the requests that the server takes on at once.
+MAX_WAITING = 15_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,11 +82,19 @@ class StoreWatch:
         self._pool = ReaderPool(path, threads=1)
         self._seen: tuple[DeltaStoreReader, int] | None = None
         self._waiting: dict[Scope, asyncio.Event] = {}
-        self._stopping = False
+        self.waiting = 0
+        """Long polls and listeners that wait for a change now."""
+        self.stopping = False
         self.state: StoreState | None = None
         """None until something has been published."""
         self.looked_at = 0.0
         """Monotonic seconds of the last successful look."""
+
+    def current(self) -> StoreState:
+        """What is published. Raises the 503 problem while there is nothing."""
+        if self.state is None:
+            raise starting()
+        return self.state
 
     async def look(self) -> None:
         """Bring :attr:`state` up to date if the store has changed."""
@@ -107,24 +118,33 @@ class StoreWatch:
                 log.exception("looking at the delta store failed")
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def wait_for_change(self, scope: Scope, seen_seq: int, timeout_seconds: float) -> None:
-        """Return when a publication after ``seen_seq`` touches the scope, at the timeout, or when the service stops."""
-        if self._stopping or self.state is None or touched_seq(scope, self.state) > seen_seq:
-            return
+    async def wait_for_change(self, scope: Scope, seen_seq: int, timeout_seconds: float) -> bool:
+        """Return True when a publication after ``seen_seq`` touches the scope (or the store has gone), else False:
+        at the timeout, when the service stops, or at once when too many wait already.
+        """
+        if self.stopping or self.full:
+            return False
+        if self.state is None or touched_seq(scope, self.state) > seen_seq:
+            return True
         event = self._waiting.setdefault(scope, asyncio.Event())
+        self.waiting += 1
         try:
             async with asyncio.timeout(timeout_seconds):
                 await event.wait()
         except TimeoutError:
-            return
+            return False
+        finally:
+            self.waiting -= 1
+        return not self.stopping
 
     @property
-    def waiting_scopes(self) -> int:
-        return len(self._waiting)
+    def full(self) -> bool:
+        """Whether no more can wait: ordinary polls need connections too."""
+        return self.waiting >= MAX_WAITING
 
     def stop(self) -> None:
         """Let everybody go who waits."""
-        self._stopping = True
+        self.stopping = True
         for event in self._waiting.values():
             event.set()
         self._waiting.clear()

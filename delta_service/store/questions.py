@@ -156,6 +156,7 @@ PUBLICATION = "SELECT as_of_us, published_at_us FROM publication WHERE seq = ?"
 BODY = "SELECT body FROM row_body WHERE body_key = ?"
 ROW = "SELECT key, merged_into FROM row WHERE object = ? AND row_id = ?"
 VERSIONS = "SELECT from_seq, to_seq, version, body_key IS NOT NULL FROM row_version WHERE row_key = ? ORDER BY from_seq"
-INTERVALS = """SELECT territory.id, from_seq, to_seq FROM visibility JOIN territory ON territory.key = visibility.territory
+INTERVALS = """SELECT territory.id, from_seq, to_seq
+    FROM visibility JOIN territory ON territory.key = visibility.territory
     WHERE row_key = ? ORDER BY from_seq, territory.id"""
 HORIZONS = "SELECT generation, published_seq, horizon_seq, body_horizon_seq FROM meta"

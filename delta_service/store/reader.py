@@ -208,13 +208,13 @@ class DeltaStoreReader:
             parameters = _of_view(view) | questions.named("object", objects)
             return [Content(*row) for row in self._connection.execute(sql, parameters)]
 
-    def bodies(self, contents: Sequence[Content], *, generation: str) -> list[bytes]:
-        """The bodies of rows of :meth:`contents`, in order. Raises PageExpiredError when they are no longer kept."""
+    def bodies(self, contents: Iterable[Content], seq: int, *, generation: str) -> list[bytes]:
+        """The bodies of rows of :meth:`contents` at ``seq``, in order. Raises PageExpiredError."""
         with transaction(self._connection, "DEFERRED"):
-            found = [self._connection.execute(questions.BODY, (content.body_key,)).get for content in contents]
-            if self._horizons()[0] != generation or None in found:
+            current, _, _, body_horizon_seq = self._horizons()
+            if current != generation or seq < body_horizon_seq:
                 raise PageExpiredError("the bodies of this publication are no longer kept")
-        return found
+            return [self._connection.execute(questions.BODY, (content.body_key,)).get for content in contents]
 
     def history(self, object_key: int, row_id: str) -> RowHistory | None:
         """Everything kept about a row, or None of one that is not known."""

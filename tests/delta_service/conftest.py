@@ -68,6 +68,9 @@ class Device:
         query = {key: str(value) for key, value in parameters.items()}
         return await self._client.get(path, params=query or None, headers=self._headers | (headers or {}))
 
+    async def post(self, path: str, body: object) -> httpx.Response:
+        return await self._client.post(path, json=body, headers=self._headers)
+
     async def cursor(self, path: str = "north", **parameters: object) -> str:
         return (await self.get(path, **parameters)).headers["sync-cursor"]
 

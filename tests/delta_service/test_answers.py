@@ -313,7 +313,7 @@ def test_a_long_poll_returns_when_its_own_territory_changes(run: RunScenario) ->
         cursor = await device.cursor()
         polls = [asyncio.create_task(device.get("north", since=cursor, wait=30)) for _ in range(3)]
         polls.append(asyncio.create_task(device.get("north", {"Prefer": "wait=30"}, since=cursor)))
-        while not running.service.watch.waiting_scopes:
+        while not running.service.watch.waiting:
             await asyncio.sleep(0)
         south_only = world({A1: 1, A3: 3, C1: 1}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3, C1]})
         await running.publish([*WORLDS, south_only])

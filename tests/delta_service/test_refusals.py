@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from delta_service.cursor import Anchor, Cursor
+from delta_service.delta import DeltaRoutes
 from delta_service.settings import ServiceSettings, SettingsError
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import SECRET, WORLDS, Device, Running, RunScenario, publish, service_of, token
@@ -370,7 +371,7 @@ def test_a_failure_of_ours_is_a_500_without_details(run: RunScenario, monkeypatc
         def fail(*_: object) -> None:
             raise RuntimeError("the secret is 42")
 
-        monkeypatch.setattr(running.service._delta, "_deliver", fail)
+        monkeypatch.setattr(DeltaRoutes, "_deliver", fail)
         answer = await running.device("T-NORTH").get("north", {"X-Request-Id": "from-the-device"}, since=1)
         assert_problem(answer, 500, "internal")
         assert answer.headers["x-request-id"] == "from-the-device"
