@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from delta_service import pages
-from delta_service.answers import Answer, AsgiScope, Receive, Send
-from delta_service.auth import Authenticator
+from delta_service.answers import Answer, AsgiScope, Receive, Send, SlowReaderError
+from delta_service.auth import Authenticator, Claims
 from delta_service.delta import DeltaRoutes
 from delta_service.events import EventRoute
+from delta_service.explain import explain_answer
 from delta_service.keys import KeyRing
 from delta_service.listing import territories_answer
 from delta_service.problems import method_not_allowed, refusal, request_id_of
@@ -39,7 +40,8 @@ class DeltaService:
         self.authenticator = Authenticator(settings, self._keys)
         self.watch = StoreWatch(settings.store_path)
         self._pool = ReaderPool(settings.store_path, READER_THREADS)
-        parts = self.authenticator, self.watch, ViewSource(self._pool, settings.poll_seconds)
+        self._source = ViewSource(self._pool, settings.poll_seconds)
+        parts = self.authenticator, self.watch, self._source
         delta, repair = DeltaRoutes(settings, *parts), RepairRoutes(settings, *parts)
         self._answers: dict[str, Callable[[ScopedRequest], Awaitable[Answer]]] = {
             "delta": delta.answer,
@@ -99,17 +101,25 @@ class DeltaService:
         except Exception as error:
             answer = refusal(error, request_id)
         try:
-            await answer.send(send, head_only=method == "HEAD")
-        except TimeoutError:
-            log.info("request %s: cut off, the reader is too slow", request_id)
+            await answer.send(send, receive, head_only=method == "HEAD")
+        except SlowReaderError:
+            log.info("request %s: cut off, its reader is too slow", request_id)
 
     async def territories(self, request: Request) -> Response:
         """``GET /v1/territories``."""
-        authorization = request.headers.get("authorization")
-        claims = await self.authenticator.authenticate(
-            None if authorization is None else authorization.encode("latin-1"), request.client
-        )
+        claims = await self._claims(request)
         return pages.response(territories_answer(claims, self.watch.current()))
+
+    async def explain(self, request: Request) -> Response:
+        """``GET /v1/explain``."""
+        claims = await self._claims(request)
+        query = request.scope["query_string"]
+        return pages.response(await explain_answer(claims, query, self.watch.current(), self._source))
+
+    async def _claims(self, request: Request) -> Claims:
+        authorization = request.headers.get("authorization")
+        header = None if authorization is None else authorization.encode("latin-1")
+        return await self.authenticator.authenticate(header, request.client)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

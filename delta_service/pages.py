@@ -73,6 +73,7 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/territories", service.territories),
+            Route("/v1/explain", service.explain),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_page),

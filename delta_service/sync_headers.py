@@ -58,7 +58,7 @@ class SyncFacts:
         if self.next_link is not None:
             members["next"] = self.next_link
         if self.as_of is not None and self.published_at is not None:
-            members |= {"asOf": _second(self.as_of), "published": _second(self.published_at)}
+            members |= {"asOf": utc_second(self.as_of), "published": utc_second(self.published_at)}
         if self.replaces:
             members["mode"] = "replace"
         return members
@@ -70,12 +70,12 @@ class SyncFacts:
         yield b"sync-exact", b"true" if self.exact else b"false"
         yield b"sync-next-expected", b"%d" % self.poll_seconds
         if self.as_of is not None and self.published_at is not None:
-            yield b"sync-as-of", _second(self.as_of).encode()
-            yield b"sync-published", _second(self.published_at).encode()
+            yield b"sync-as-of", utc_second(self.as_of).encode()
+            yield b"sync-published", utc_second(self.published_at).encode()
         if self.replaces:
             yield b"sync-mode", b"replace"
 
 
-def _second(time: datetime) -> str:
+def utc_second(time: datetime) -> str:
     """Rounded down: the answer never claims to know more than it does."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

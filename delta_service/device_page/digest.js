@@ -1,7 +1,6 @@
-// Proof that this device holds what the server says: section 6 of the API's contract.
+// Versions, digests and buckets of rows: section 6 of the API's contract.
 
 const encoder = new TextEncoder();
-const MODULUS = 1n << 64n;
 
 /** First 16 hex digits of SHA-256 of a row's JSON text exactly as served. */
 export async function versionOf(text) {
@@ -13,11 +12,9 @@ export async function partOf(object, rowId, text) {
   return hex((await sha256(`${object}|${rowId}|${await versionOf(text)}`)).subarray(0, 8));
 }
 
-/** The digest of an object: the sum of its rows' parts modulo 2^64, as 16 hex digits. */
-export function sumOf(parts) {
-  let total = 0n;
-  for (const part of parts) total += BigInt(`0x${part}`);
-  return (total % MODULUS).toString(16).padStart(16, "0");
+/** A row's place among 256: the first byte of SHA-256 of its id. */
+export async function bucketOf(rowId) {
+  return (await sha256(rowId))[0];
 }
 
 async function sha256(text) {

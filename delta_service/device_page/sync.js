@@ -1,167 +1,200 @@
-// The rules of synchronising, without a page: works wherever fetch and Web Crypto are.
+// The rules of synchronising, without a page: they run wherever fetch and Web Crypto are.
 
-import { partOf, sumOf } from "./digest.js";
+import { Problem } from "./connection.js";
+import { partOf } from "./digest.js";
+import { comparison, versionsAsked } from "./repair.js";
+import { Replica } from "./replica.js";
 import { entriesOf } from "./rows.js";
 
 const HELD_SECONDS = 25;
+const SHORT_HOLD_MS = 1000;
+const PATIENCE_MS = 120_000;
+const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
-
-/** An answer that is a problem document. `action` tells what the server advises, if anything. */
-export class Problem extends Error {
-  constructor(status, body, retryAfterMs) {
-    super(body.detail ?? body.title ?? `HTTP ${status}`);
-    Object.assign(this, { status, code: body.code, action: body.action, retryAfterMs });
-  }
-}
 
 /**
  * Keeps a database equal to a territory's view.
  *
  * `database` has `load() -> {cursor, rows}` and `apply({replace, puts, deletes, cursor})`, one transaction each.
- * `tell(event)` hears of everything: applied, verified, waiting, problem.
+ * `tell(event)` hears of everything: loaded, received, applied, verified, problem, waiting.
+ * `sleep(ms, signal)` ends early when the signal aborts.
  */
 export class Device {
-  constructor({ territory, token, database, tell, fetch = globalThis.fetch.bind(globalThis) }) {
-    Object.assign(this, { territory, token, database, tell, fetch });
-    this.rows = new Map(); // object -> Map(id -> {text, part})
+  constructor({ territory, connection, database, tell, sleep = sleepMs }) {
+    Object.assign(this, { connection, database, tell, sleep });
+    this.base = `/v1/territories/${encodeURIComponent(territory)}`;
+    this.replica = new Replica();
     this.cursor = null;
-    this.failures = 0;
-    this.mismatches = 0;
+    this.step = "delta"; // what to ask for next: delta, reconcile, snapshot
+    this.failures = 0; // in a row
     this.caughtUp = false;
     this.stopping = new AbortController();
+    this.nap = null;
   }
 
   async run() {
     const stored = await this.database.load();
     this.cursor = stored.cursor;
-    for (const { object, id, text, part } of stored.rows) this.of(object).set(id, { text, part });
-    this.tell({ kind: "loaded", rows: this.rows, cursor: this.cursor });
+    this.replica = new Replica(stored.rows);
+    this.tell({ kind: "loaded", rows: this.replica.rows, cursor: this.cursor });
     while (!this.stopping.signal.aborted) {
       try {
-        await this.pull();
-        this.failures = 0;
-        this.caughtUp = true;
+        await this[this.step]();
       } catch (error) {
-        if (this.stopping.signal.aborted) return;
-        await this.recover(error);
+        if (!this.stopping.signal.aborted) await this.recover(error);
       }
     }
   }
 
   stop() {
     this.stopping.abort();
+    this.nap?.abort();
   }
 
-  /** One delta, whole: all its pages, then one transaction. Held by the server while there is nothing new. */
-  async pull() {
-    // Asks at once until it has caught up, also after a failure; only then lets the server hold the question.
-    const held = this.caughtUp ? `&wait=${HELD_SECONDS}` : "";
-    const parameters = this.cursor === null ? "" : `?since=${encodeURIComponent(this.cursor)}${held}`;
-    let answer = await this.get(`/v1/territories/${encodeURIComponent(this.territory)}/delta${parameters}`);
-    const replace = answer.headers.get("Sync-Mode") === "replace";
-    const entries = [];
-    for (;;) {
-      entries.push(...entriesOf(await answer.text()));
-      if (answer.headers.get("Sync-Complete") === "true") break;
-      const next = /<([^>]+)>;\s*rel="next"/.exec(answer.headers.get("Link") ?? "");
-      if (!next) throw new Error("a page is missing, and the server does not say where it is");
-      answer = await this.get(next[1]);
+  /** Ask now rather than later: the page is seen again, or the network is back. A wait the server asked for stays. */
+  wake() {
+    this.nap?.abort();
+  }
+
+  /** What is new since the cursor. Once caught up, the server holds the question while there is nothing. */
+  async delta() {
+    if (this.cursor === null) return this.snapshot();
+    const wait = this.caughtUp ? `&wait=${HELD_SECONDS}` : "";
+    const asked = performance.now();
+    const answer = await this.get(`${this.base}/delta?since=${encodeURIComponent(this.cursor)}${wait}`);
+    const changed = await this.take(answer);
+    // A server with too many to hold answers at once; asking again at once would make it worse.
+    if (wait && !changed && performance.now() - asked < SHORT_HOLD_MS) {
+      await this.rest(Number(answer.headers.get("Sync-Next-Expected") ?? HELD_SECONDS) * 1000);
     }
-    await this.apply(entries, replace, answer.headers);
   }
 
-  async apply(entries, replace, headers) {
+  /** Everything, as at a first sync; what is here stays until the whole answer is. */
+  async snapshot() {
+    await this.take(await this.get(`${this.base}/delta`));
+  }
+
+  /** Only what differs, found by comparing digests of parts. */
+  async reconcile() {
+    const rows = this.replica.rows;
+    const first = await this.post(`${this.base}/reconcile`, await comparison(rows, [...rows.keys()]));
+    const second = await this.post(`${this.base}/reconcile`, await versionsAsked(rows, await first.json()));
+    await this.take(second);
+  }
+
+  /** Apply an answer with all its pages in one transaction, cursor and all. Returns whether it changed anything. */
+  async take(answer) {
+    const replace = answer.headers.get("Sync-Mode") === "replace";
     const puts = [];
     const deletes = [];
-    for (const { object, list, text } of entries) {
-      const entry = JSON.parse(text);
-      if (list === "deleted") deletes.push({ object, id: entry.rowId });
-      else puts.push({ object, id: entry[`${object}Id`], text });
-    }
-    await Promise.all(puts.map(async (put) => (put.part = await partOf(put.object, put.id, put.text))));
-    const cursor = headers.get("Sync-Cursor");
-    await this.database.apply({ replace, puts, deletes, cursor });
-    const change = { inserted: [], updated: [], deleted: [] };
-    const listed = replace ? new Set(puts.map(({ object, id }) => `${object}|${id}`)) : null;
-    if (listed) {
-      for (const [object, rows] of this.rows) {
-        for (const id of rows.keys()) if (!listed.has(`${object}|${id}`)) deletes.push({ object, id });
+    for (;;) {
+      for (const { object, list, text } of entriesOf(await answer.text())) {
+        const row = JSON.parse(text);
+        if (list === "deleted") deletes.push({ object, id: row.rowId });
+        else puts.push({ object, id: row[`${object}Id`], text });
       }
+      this.tell({ kind: "received", rows: puts.length + deletes.length });
+      if (answer.headers.get("Sync-Complete") === "true") break;
+      answer = await this.get(nextPage(answer));
     }
-    for (const { object, id } of deletes) {
-      const row = this.of(object).get(id);
-      if (row) change.deleted.push({ object, id, text: row.text });
-      this.of(object).delete(id);
-    }
-    for (const { object, id, text, part } of puts) {
-      const known = this.of(object).get(id);
-      if (!known) change.inserted.push({ object, id });
-      else if (known.text !== text) change.updated.push({ object, id });
-      this.of(object).set(id, { text, part });
-    }
-    const first = this.cursor === null;
+    const { cursor, counts, digests, asOf } = factsOf(answer);
+    await Promise.all(puts.map(async (put) => (put.part = await partOf(put.object, put.id, put.text))));
+    await this.database.apply({ replace, puts, deletes, cursor });
+
+    const first = this.cursor === null && this.replica.size === 0;
+    const change = this.replica.apply({ replace, puts, deletes });
     this.cursor = cursor;
-    this.tell({ kind: "applied", change, first, cursor, asOf: headers.get("Sync-As-Of") });
-    this.verify(headers);
+    this.tell({ kind: "applied", change, first, cursor, asOf });
+    this.verify(this.replica.compare(counts, digests));
+    return puts.length + deletes.length > 0;
   }
 
-  /** Compare counts and digests with the server's. What does not agree is loaded anew. */
-  verify(headers) {
-    const counts = pairs(headers.get("Sync-Counts"));
-    const digests = pairs(headers.get("Sync-Digest"));
-    const objects = Object.keys(counts).map((object) => {
-      const rows = this.of(object);
-      const identical =
-        rows.size === Number(counts[object]) && sumOf([...rows.values()].map((row) => row.part)) === digests[object];
-      return { object, here: rows.size, there: Number(counts[object]), identical };
-    });
-    const identical = objects.every((one) => one.identical);
+  /** What is not proven equal is repaired: by what differs, then, if that did not help, by everything. */
+  verify(objects) {
+    const identical = objects.every((object) => object.identical);
     this.tell({ kind: "verified", identical, objects });
-    if (identical) return void (this.mismatches = 0);
-    this.cursor = null;
-    if (this.mismatches++) throw new Error("a fresh snapshot does not have the digest the server tells");
-  }
-
-  async get(path) {
-    const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
-    const answer = await this.fetch(path, { headers, signal: this.stopping.signal, cache: "no-store" });
-    if (answer.ok) return answer;
-    const seconds = Number(answer.headers.get("Retry-After"));
-    const body = await answer.json().catch(() => ({}));
-    throw new Problem(answer.status, body, seconds > 0 ? seconds * 1000 : undefined);
-  }
-
-  /** What to do after a failure: begin anew where the server says so, otherwise wait and ask again. */
-  async recover(error) {
-    this.caughtUp = false;
-    this.tell({ kind: "problem", error });
-    const lostCursor = error instanceof Problem && [409, 410].includes(error.status);
-    // An unreadable cursor can only be given up; the rows stay until a snapshot replaces them.
-    if (lostCursor || error.code === "cursor-malformed") {
-      const pageOnly = error.code === "page-expired";
-      if (!pageOnly) this.cursor = null;
-      if (this.failures++ === 0) return;
-    }
-    if (error instanceof Problem && [401, 403].includes(error.status)) {
-      this.stop();
+    this.caughtUp = identical;
+    if (identical) {
+      this.step = "delta";
+      this.failures = 0;
       return;
     }
-    const backoff = Math.min(MAX_BACKOFF_MS, 500 * 2 ** this.failures++);
-    const wait = (error.retryAfterMs ?? backoff) * (1 + Math.random() / 4);
-    this.tell({ kind: "waiting", ms: wait });
-    await new Promise((wake) => {
-      const timer = setTimeout(wake, wait);
-      this.stopping.signal.addEventListener("abort", () => (clearTimeout(timer), wake()), { once: true });
-    });
+    const before = this.step;
+    this.step = before === "delta" && this.replica.size ? "reconcile" : "snapshot";
+    if (before === "snapshot") throw new Error("Even a fresh copy does not have the digest that the server tells.");
   }
 
-  of(object) {
-    if (!this.rows.has(object)) this.rows.set(object, new Map());
-    return this.rows.get(object);
+  async recover(error) {
+    const before = this.step;
+    this.caughtUp = false;
+    this.tell({ kind: "problem", error });
+    if (error instanceof Problem) {
+      if (error.status === 403) await this.wipe();
+      if (error.refused) return this.stop();
+      this.step = this.stepAfter(error);
+    }
+    this.failures++;
+    // Another way is tried at once, but only once: then in the rhythm of failures.
+    if (this.step !== before && this.failures === 1) return;
+    const backoff = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (this.failures - 1));
+    await this.rest(error.retryAfterMs ?? backoff, { ordered: error.retryAfterMs !== undefined });
+  }
+
+  /** A cursor that is too old, or of another history, or unreadable, is given up; the rows stay until repaired. */
+  stepAfter({ status, code, action }) {
+    if (code === "page-expired" || status === 429 || status >= 500) return this.step;
+    if (this.step !== "delta") return "snapshot";
+    const lost = status === 409 || status === 410 || code === "cursor-malformed";
+    if (!lost) return "delta";
+    return action === "snapshot" || !this.replica.size ? "snapshot" : "reconcile";
+  }
+
+  /** Rows that this device may no longer have. */
+  async wipe() {
+    await this.database.apply({ replace: true, puts: [], deletes: [], cursor: null });
+    const change = this.replica.apply({ replace: true, puts: [], deletes: [] });
+    this.cursor = null;
+    this.tell({ kind: "applied", change, first: false, cursor: null });
+  }
+
+  /** Spread over a quarter more, so that devices that failed together do not come back together. */
+  async rest(ms, { ordered = false } = {}) {
+    const spread = ms * (1 + Math.random() / 4);
+    this.nap = ordered ? null : new AbortController();
+    this.tell({ kind: "waiting", ms: spread });
+    await this.sleep(spread, AbortSignal.any([this.stopping.signal, ...(this.nap ? [this.nap.signal] : [])]));
+  }
+
+  get(path) {
+    return this.connection.get(path, { signal: this.stopping.signal, patienceMs: PATIENCE_MS });
+  }
+
+  post(path, body) {
+    return this.connection.post(path, body, { signal: this.stopping.signal, patienceMs: PATIENCE_MS });
   }
 }
 
+function nextPage(answer) {
+  const next = /<([^>]+)>;\s*rel="next"/.exec(answer.headers.get("Link") ?? "");
+  if (!next) throw new Error("A page is missing, and the server does not say where it is.");
+  return next[1];
+}
+
+/** What the last page says about the whole view. Without it nothing would be proven, so nothing is applied. */
+function factsOf({ headers }) {
+  const [cursor, counts, digests] = ["Sync-Cursor", "Sync-Counts", "Sync-Digest"].map((name) => headers.get(name));
+  if (!cursor || !counts || !digests) throw new Error("The answer lacks its cursor, counts or digests.");
+  return { cursor, counts: pairs(counts), digests: pairs(digests), asOf: headers.get("Sync-As-Of") };
+}
+
 /** `a=1, b=2` as an object. */
-export function pairs(header) {
-  return Object.fromEntries((header ?? "").split(",").filter(Boolean).map((part) => part.trim().split("=")));
+function pairs(header) {
+  return Object.fromEntries(header.split(",").map((part) => part.trim().split("=")));
+}
+
+function sleepMs(ms, signal) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+  });
 }
