@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 
+from orchestration.assets.checks import equals_recompute
 from orchestration.assets.modification_records import modification_records
 from orchestration.assets.object_snapshots import snapshot_assets
 from orchestration.assets.reconciliation import realign_territories, territory_rebuild
 from orchestration.assets.territory_deltas import delta_assets
 from orchestration.catalog import load_catalog
-from orchestration.jobs import census, full_load, sweep, sync
+from orchestration.jobs import census, full_load, sweep, sync, verify
 from orchestration.operations import (
     compact_history,
     dry_run_alignment,
@@ -21,18 +22,20 @@ from orchestration.operations import (
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
-from orchestration.schedules import daily_compact, hourly_sweep, weekly_census
+from orchestration.schedules import daily_compact, hourly_sweep, nightly_verify, weekly_census
 from orchestration.sensors import crm_changes
 
 _catalog = load_catalog()
 
 defs = dg.Definitions(
     assets=[modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog), territory_rebuild],
+    asset_checks=[equals_recompute],
     jobs=[
         sync,
         full_load,
         sweep,
         census,
+        verify,
         preflight_job,
         dry_run_alignment,
         realign_territories,
@@ -41,7 +44,7 @@ defs = dg.Definitions(
         rebuild_delta_store,
         compact_history,
     ],
-    schedules=[hourly_sweep, weekly_census, daily_compact],
+    schedules=[hourly_sweep, weekly_census, daily_compact, nightly_verify],
     sensors=[crm_changes],
     resources={
         "warehouse": WarehouseResource(),

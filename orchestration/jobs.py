@@ -2,10 +2,11 @@
 
 import dagster as dg
 
+from orchestration.assets.checks import equals_recompute
 from orchestration.assets.modification_records import PollConfig
 
 MAX_SYNC_SECONDS = 3600
-HOT_PATH = dg.AssetSelection.groups("ingest", "snapshots", "deltas")
+HOT_PATH = dg.AssetSelection.groups("ingest", "snapshots", "deltas").without_checks()
 
 sync = dg.define_asset_job(
     "sync",
@@ -34,4 +35,10 @@ census = dg.define_asset_job(
     selection=HOT_PATH,
     description="A sync that also compares every row's id and modification number with the CRM's.",
     config=dg.RunConfig(ops={"modification_records": PollConfig(reconcile="census")}),
+)
+
+verify = dg.define_asset_job(
+    "verify",
+    selection=dg.AssetSelection.checks(equals_recompute),
+    description="Compare all published tables with a recompute from the snapshots.",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.jobs import census, sweep
+from orchestration.jobs import census, sweep, verify
 from orchestration.operations import compact_history
 
 hourly_sweep = dg.ScheduleDefinition(
@@ -18,4 +18,8 @@ weekly_census = dg.ScheduleDefinition(
 
 daily_compact = dg.ScheduleDefinition(
     job=compact_history, cron_schedule="30 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+)
+
+nightly_verify = dg.ScheduleDefinition(
+    job=verify, cron_schedule="0 4 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )

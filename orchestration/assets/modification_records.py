@@ -1,10 +1,12 @@
 """The CRM's event log, read window by window."""
 
+from collections.abc import Iterator
 from datetime import UTC
 from typing import Literal
 
 import dagster as dg
 
+from orchestration.assets.checks import READ_IN_TIME, read_in_time
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table_metadata
 from orchestration.pipeline.ingest import PollResult, poll
 from orchestration.pipeline.schema import MODIFICATION_RECORDS
@@ -29,10 +31,11 @@ class PollConfig(dg.Config):
     pool=WRITER_POOL,
     code_version=CODE_VERSION,
     metadata=table_metadata(MODIFICATION_RECORDS),
+    check_specs=[READ_IN_TIME],
 )
 def modification_records(
     context: dg.AssetExecutionContext, config: PollConfig, warehouse: WarehouseResource, crm: CrmResource
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Modification Tracking events, each once, and the reads they ask for.
 
     Reads from ten minutes before the last watermark up to the CRM's present time. Without a watermark, or with one too
@@ -48,7 +51,9 @@ def modification_records(
     )
     if result.unknown_objects:
         context.log.warning("Events about objects not in the catalog: %s", ", ".join(result.unknown_objects))
-    return dg.MaterializeResult(metadata=_metadata(result, crm.client.operations_spent))
+    yield dg.MaterializeResult(
+        metadata=_metadata(result, crm.client.operations_spent), check_results=[read_in_time(result.unread)]
+    )
 
 
 def _metadata(result: PollResult, operations: int) -> dict[str, dg.MetadataValue]:

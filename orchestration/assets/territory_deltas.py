@@ -5,6 +5,7 @@ from datetime import UTC
 
 import dagster as dg
 
+from orchestration.assets.checks import MOVES_BALANCE, ROWS_HAVE_BODIES, publication_checks
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table_metadata
 from orchestration.catalog import Catalog
 from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
@@ -47,6 +48,7 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
                 ["row_versions", "visibility"],
             ),
         ],
+        check_specs=[ROWS_HAVE_BODIES, MOVES_BALANCE],
     )
     def publication(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
@@ -58,12 +60,14 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
             result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
             territories = touched_territories(connection, result.seq) if result else ""
             history = recent_publications(connection)
+            checks = list(publication_checks(connection, result.seq if result else None))
         context.log.info("Published %s" if result else "Nothing changed for any device; as of %s", result or as_of)
         numbers = _numbers(result)
         yield dg.MaterializeResult(asset_key="row_versions", metadata=numbers)
         yield dg.MaterializeResult(asset_key="visibility", metadata=numbers)
         yield dg.MaterializeResult(
             asset_key="territory_deltas",
+            check_results=checks,
             metadata={
                 **numbers,
                 "crm_lag_seconds": dg.MetadataValue.float((utc_now() - as_of).total_seconds()),

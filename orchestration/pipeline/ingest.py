@@ -57,6 +57,8 @@ class PollResult:
 
     watermark: datetime
     full_load: bool = False
+    unread: timedelta = timedelta(0)
+    """Age of the watermark when the reading began; zero for a first load."""
     window: Window | None = None
     events_read: int = 0
     events_new: int = 0
@@ -161,6 +163,7 @@ def poll(
     read_whole = slices == [window]
     return PollResult(
         watermark=next_watermark,
+        unread=max(timedelta(0), server_now - watermark),
         window=window,
         events_read=len(events),
         events_new=len(new),

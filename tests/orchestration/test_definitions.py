@@ -45,7 +45,7 @@ def test_assets_jobs_and_sensors_are_these() -> None:
     }
     repository = defs.get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"} == {
-        "sync", "full_load", "sweep", "census", "release_held_publication", "rebuild_delta_store", "compact",
+        "sync", "full_load", "sweep", "census", "verify", "release_held_publication", "rebuild_delta_store", "compact",
         "reject_held_publication", "preflight", "dry_run_alignment", "realign_territories",
     }  # fmt: skip
     (sensor,) = repository.sensor_defs
