@@ -6,7 +6,7 @@ from orchestration.assets.checks import equals_recompute
 from orchestration.assets.modification_records import PollConfig
 
 MAX_SYNC_SECONDS = 3600
-HOT_PATH = dg.AssetSelection.groups("ingest", "snapshots", "deltas").without_checks()
+HOT_PATH = dg.AssetSelection.groups("ingest", "snapshots", "deltas") - dg.AssetSelection.checks(equals_recompute)
 
 sync = dg.define_asset_job(
     "sync",
