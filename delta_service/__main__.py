@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 
 from delta_service.auth import mint
 from delta_service.settings import INSECURE_DEV_VARIABLE, ServiceSettings, SettingsError
@@ -71,6 +71,8 @@ def _serve(options: argparse.Namespace) -> int:
         "delta_service.app:create",
         factory=True,
         interface=Interfaces.ASGI,
+        # A proxy that ends TLS speaks it too, and a waiting connection needs a third less memory.
+        http=HTTPModes.http1,
         address=options.host,
         port=options.port,
         workers=options.workers,

@@ -20,9 +20,9 @@ from delta_service.events import EventRoute
 from delta_service.explain import explain_answer
 from delta_service.keys import KeyRing
 from delta_service.listing import territories_answer
-from delta_service.problems import method_not_allowed, refusal, request_id_of
+from delta_service.problems import method_not_allowed, refusal
 from delta_service.repair import RepairRoutes
-from delta_service.scoped_request import METHODS, ScopedRequest, scoped_route
+from delta_service.scoped_request import METHODS, ScopedRequest, scoped_request, scoped_route
 from delta_service.settings import ServiceSettings
 from delta_service.source import ViewSource
 from delta_service.watch import READER_THREADS, ReaderPool, StoreWatch
@@ -77,33 +77,19 @@ class DeltaService:
             with suppress(Exception):
                 await self._router(scope, receive, send)
             return
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = request_id_of(headers.get(b"x-request-id"))
         name, territory = route
+        request = scoped_request(scope, receive, territory)
         method = scope["method"]
         try:
             if method not in METHODS[name]:
                 raise method_not_allowed(", ".join(METHODS[name]))
-            request = ScopedRequest(
-                territory=territory,
-                query_string=scope["query_string"],
-                client=scope.get("client"),
-                request_id=request_id,
-                receive=receive,
-                authorization=headers.get(b"authorization"),
-                accept=headers.get(b"accept"),
-                accept_encoding=headers.get(b"accept-encoding"),
-                if_none_match=headers.get(b"if-none-match"),
-                prefer=headers.get(b"prefer"),
-                last_event_id=headers.get(b"last-event-id"),
-            )
             answer = await self._answers[name](request)
         except Exception as error:
-            answer = refusal(error, request_id)
+            answer = refusal(error, request.request_id)
         try:
             await answer.send(send, receive, head_only=method == "HEAD")
         except SlowReaderError:
-            log.info("request %s: cut off, its reader is too slow", request_id)
+            log.info("request %s: cut off, its reader is too slow", request.request_id)
 
     async def territories(self, request: Request) -> Response:
         """``GET /v1/territories``."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from delta_service.answers import AsgiScope, Receive
-from delta_service.problems import too_large, too_slow
+from delta_service.problems import request_id_of, too_large, too_slow
 
 EVENTS = "/v1/events"
 TERRITORY_PREFIX = "/v1/territories/"
@@ -56,6 +56,24 @@ class ScopedRequest:
                         return b"".join(pieces)
         except TimeoutError:
             raise too_slow() from None
+
+
+def scoped_request(scope: AsgiScope, receive: Receive, territory: str | None) -> ScopedRequest:
+    """The request of a route that :func:`scoped_route` has found."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    return ScopedRequest(
+        territory=territory,
+        query_string=scope["query_string"],
+        client=scope.get("client"),
+        request_id=request_id_of(headers.get(b"x-request-id")),
+        receive=receive,
+        authorization=headers.get(b"authorization"),
+        accept=headers.get(b"accept"),
+        accept_encoding=headers.get(b"accept-encoding"),
+        if_none_match=headers.get(b"if-none-match"),
+        prefer=headers.get(b"prefer"),
+        last_event_id=headers.get(b"last-event-id"),
+    )
 
 
 def scoped_route(scope: AsgiScope) -> tuple[str, str | None] | None:

@@ -1,113 +1,119 @@
 // Wires a territory's device to the page.
 
+import { Connection } from "./connection.js";
 import { Database } from "./database.js";
-import { Model, sentences, count } from "./model.js";
-import { Device, Problem } from "./sync.js";
-import { View } from "./view.js";
+import { count, Model, sentences } from "./model.js";
+import { Device } from "./sync.js";
+import { keptToken, keepToken } from "./token.js";
+import { log, showState, View } from "./view.js";
 
 const TICK_MS = 1000;
-const TOKEN = "territory-delta/token";
-
-const fragment = new URLSearchParams(location.hash.slice(1));
-if (fragment.has("token")) {
-  sessionStorage.setItem(TOKEN, fragment.get("token"));
-  history.replaceState(null, "", location.pathname + location.search);
-}
+const RETRY_MS = 2000;
 
 start();
 
 async function start() {
-  const token = sessionStorage.getItem(TOKEN);
-  let territories;
+  const connection = new Connection(keptToken());
   try {
-    territories = await listTerritories(token);
+    const territories = await listTerritories(connection);
+    const territory = chosenTerritory(territories);
+    if (!territory) return showState("refused", "the token names no territory");
+    fillPicker(territories, territory);
+    document.title = `${territory.name ?? territory.id} – device`;
+    await runDevice(territory, connection);
   } catch (error) {
-    if (error.status === 401) return askForToken();
-    document.getElementById("state").textContent = `${error.message} – trying again`;
-    return void setTimeout(start, 2000);
+    if (error.refused) return refuse(error);
+    showState("waiting", error.message);
+    setTimeout(start, error.retryAfterMs ?? RETRY_MS);
   }
+}
+
+async function listTerritories(connection) {
+  const { territories } = JSON.parse((await connection.get("/v1/territories")).text);
+  return territories.sort((a, b) => nameOf(a).localeCompare(nameOf(b)));
+}
+
+/** The one in the address, by id or name, else the first with rows. One that is not listed the service may refuse. */
+function chosenTerritory(territories) {
   const asked = new URLSearchParams(location.search).get("territory");
-  const territory = territories.find(({ id, name }) => [id, name].includes(asked)) ?? territories[0];
-  if (!territory) {
-    document.getElementById("state").textContent = "the token names no territory";
-    return;
-  }
-  fillPicker(territories, territory);
-  document.title = `${territory.name ?? territory.id} – device`;
-  await runDevice(territory, token);
+  if (asked === null) return territories.find(hasRows) ?? territories[0];
+  return territories.find(({ id, name }) => [id, name].includes(asked)) ?? { id: asked };
 }
 
-async function listTerritories(token) {
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch("/v1/territories", { headers, cache: "no-store" });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Problem(answer.status, body);
-  return body.territories
-    .filter(({ counts }) => Object.values(counts).some(Boolean))
-    .sort((a, b) => (a.name ?? a.id).localeCompare(b.name ?? b.id));
-}
-
-async function runDevice(territory, token) {
+async function runDevice(territory, connection) {
   const database = await Database.open(territory.id);
+  const device = new Device({ territory: territory.id, connection, database, tell: (event) => hear[event.kind](event) });
   let model;
   let view;
-  const device = new Device({ territory: territory.id, token, database, tell: (event) => hear[event.kind](event) });
+  let trouble = null;
+
   const hear = {
     loaded({ rows, cursor }) {
       model = new Model(rows);
       view = new View(model);
       view.progress(cursor);
-      view.state("syncing", cursor ? "catching up" : "first sync");
       view.draw();
+      showState("syncing", cursor ? "catching up" : "first sync");
+    },
+    received({ rows }) {
+      if (document.body.dataset.state === "syncing" && rows) showState("syncing", `received ${count(rows, "row")}`);
     },
     applied({ change, first, cursor, asOf }) {
       view.progress(cursor, asOf);
-      view.state("synced", "up to date");
       const rows = change.inserted.length + change.updated.length + change.deleted.length;
       if (!rows) return;
-      if (first) {
-        view.log([{ kind: "info", text: `loaded ${count(change.inserted.length, "row")}` }]);
-      } else {
-        model.mark(change, Date.now());
-        view.log(sentences(change));
-      }
+      model.apply(change, first ? undefined : Date.now());
+      if (first) log("info", `loaded ${count(rows, "row")}`);
+      else for (const { kind, text } of sentences(change)) log(kind, text);
       view.draw();
     },
     verified({ identical, objects }) {
-      document.body.dataset.identical = identical;
-      view.counts(objects);
-      if (!identical) view.log([{ kind: "left", text: "differs from the server: loading anew" }]);
+      if (!identical) log("problem", "not identical to the server: repairing");
+      else if (trouble) log("info", "up to date again");
+      if (identical) trouble = null;
+      view.proof(objects, identical);
+      showState(identical ? "synced" : "syncing", identical ? "up to date" : "repairing");
     },
     problem({ error }) {
-      const refused = error instanceof Problem && [401, 403].includes(error.status);
-      view.state(refused ? "refused" : "waiting", refused ? "not allowed" : "offline");
-      view.log([{ kind: "info", text: error.message }]);
-      if (error.status === 401) askForToken();
+      if (error.message !== trouble) log("problem", error.message);
+      trouble = error.message;
+      if (error.refused) refuse(error);
     },
     waiting({ ms }) {
-      view.state("waiting", `asks again in ${Math.ceil(ms / 1000)} s`);
+      showState("waiting", `offline · asks again in ${Math.ceil(ms / 1000)} s`);
     },
   };
+
   setInterval(() => model?.expire(Date.now()) && view.draw(), TICK_MS);
+  window.addEventListener("online", () => device.wake());
+  document.addEventListener("visibilitychange", () => document.hidden || device.wake());
   await device.run();
 }
 
 function fillPicker(territories, chosen) {
+  const offered = territories.filter((one) => hasRows(one) || one.id === chosen.id);
+  if (!offered.some(({ id }) => id === chosen.id)) offered.unshift(chosen);
   const picker = document.getElementById("territory");
-  picker.replaceChildren(
-    ...territories.map(({ id, name }) => new Option(name ?? id, id, false, id === chosen.id)),
-  );
+  picker.replaceChildren(...offered.map((one) => new Option(nameOf(one), one.id, false, one.id === chosen.id)));
   picker.onchange = () => (location.search = `?territory=${encodeURIComponent(picker.value)}`);
 }
 
-function askForToken() {
+/** Without a good token there is a field for one; a territory outside the token is only told. */
+function refuse(error) {
+  showState("refused", error.status === 401 ? "a token is needed" : "not your territory");
   const form = document.getElementById("token-form");
-  form.hidden = false;
-  document.getElementById("state").textContent = "a token is needed";
-  document.body.dataset.state = "refused";
+  form.hidden = error.status !== 401;
   form.onsubmit = (event) => {
     event.preventDefault();
-    sessionStorage.setItem(TOKEN, document.getElementById("token").value.trim());
+    keepToken(document.getElementById("token").value.trim());
     location.reload();
   };
+}
+
+function hasRows({ counts }) {
+  return Object.values(counts).some(Boolean);
+}
+
+function nameOf({ id, name }) {
+  return name ?? id;
 }

@@ -1,4 +1,4 @@
-// What the page shows: rows of the device with their parents, and marks for what just arrived, changed or left.
+// What the page shows: rows as a person reads them, by account, with marks for what just arrived, changed or left.
 
 export const MARK_MS = 15_000;
 
@@ -12,80 +12,121 @@ const TITLES = {
 const DETAILS = {
   account: (row) => [row.location, row.accountType, row.status],
   contact: (row) => [row.jobTitle, row.contactEmail, row.workPhone],
-  opportunity: (row) => [row.salesStage, row.revenue, row.closeDate && `closes ${row.closeDate}`],
-  activity: (row) => [row.activity, row.status, (row.startTime ?? row.dueDate ?? "").slice(0, 10)],
-  order: (row) => [row.orderCreationStatus, (row.orderCreationDate ?? "").slice(0, 10), row.currencyCode],
+  opportunity: (row) => [row.salesStage, money(row), row.closeDate && `closes ${row.closeDate}`],
+  activity: (row) => [row.activity, row.status, day(row.startTime ?? row.dueDate)],
+  order: (row) => [row.orderCreationStatus, day(row.orderCreationDate), row.currencyCode],
 };
+const collator = new Intl.Collator();
 
-/** The device's rows as a person sees them. `now` is milliseconds, for the marks. */
+/** Items of the page, kept in step with the device's rows. `now` is milliseconds, for the marks. */
 export class Model {
+  /** `rows`: object -> Map(id -> {text}). */
   constructor(rows) {
-    this.rows = rows; // object -> Map(id -> {text}): the device's own, live
-    this.marks = new Map(); // "object|id" -> {kind: arrived|changed|left, until, text}
+    this.items = new Map(); // object -> Map(id -> item)
+    this.hanging = new Map(); // account id -> Set(item)
+    this.marked = new Set(); // items with a mark
+    this.sorted = null;
+    for (const [object, texts] of rows) for (const [id, { text }] of texts) this.put(object, id, text);
   }
 
-  mark(change, now) {
-    const until = now + MARK_MS;
-    const put = (kind) => ({ object, id, text }) => this.marks.set(`${object}|${id}`, { kind, until, text });
-    change.inserted.forEach(put("arrived"));
-    change.updated.forEach(put("changed"));
-    change.deleted.forEach(put("left"));
+  /** Take over a change; without `now` nothing is marked, and what left is gone at once. */
+  apply({ inserted, updated, deleted }, now) {
+    for (const { object, id, text } of inserted) this.mark(this.put(object, id, text), "arrived", now);
+    for (const { object, id, text } of updated) this.mark(this.put(object, id, text), "changed", now);
+    for (const { object, id, text } of deleted) {
+      if (now === undefined) this.remove(object, id);
+      else this.mark(this.put(object, id, text), "left", now);
+    }
   }
 
-  /** Forget marks that are over; true if there were any. */
+  /** End marks that are over; true if there were any. */
   expire(now) {
-    const before = this.marks.size;
-    for (const [key, mark] of this.marks) if (mark.until <= now) this.marks.delete(key);
-    return this.marks.size < before;
+    const over = [...this.marked].filter(({ since }) => since + MARK_MS <= now);
+    for (const item of over) {
+      this.marked.delete(item);
+      if (item.mark === "left") this.remove(item.object, item.id);
+      item.mark = item.since = undefined;
+    }
+    if (over.length) this.sorted = null;
+    return over.length > 0;
   }
 
-  /** Accounts that match a search: those that came, changed or left a moment ago first, then by name. */
-  accounts(search) {
+  /** Accounts that match a search: those with a mark first, then by name. */
+  accounts(search = "") {
+    this.sorted ??= [...this.of("account").values()].sort(byMarkThenTitle);
     const wanted = search.trim().toLocaleLowerCase();
-    return this.all("account")
-      .filter(({ title, details }) => !wanted || `${title} ${details}`.toLocaleLowerCase().includes(wanted))
-      .sort((a, b) => !a.mark - !b.mark || a.title.localeCompare(b.title) || (a.id < b.id ? -1 : 1));
+    return wanted ? this.sorted.filter(({ words }) => words.includes(wanted)) : this.sorted;
   }
 
-  /** What hangs on an account, by object. */
+  /** What hangs on an account: `[{object, items}]`. */
   children(accountId) {
-    return this.groups((row) => row.accountId === accountId || row.businessAccountId === accountId);
+    return this.groups(this.hanging.get(accountId) ?? []);
   }
 
   /** Rows whose account is not on this device: contacts that are here through a link. */
   others() {
-    const accounts = this.rows.get("account") ?? new Map();
-    const elsewhere = (id) => !accounts.has(id) && this.marks.get(`account|${id}`)?.kind !== "left";
-    return this.groups((row) => elsewhere(row.accountId ?? row.businessAccountId));
+    const elsewhere = [...this.hanging].filter(([accountId]) => !this.of("account").has(accountId));
+    return this.groups(elsewhere.flatMap(([, items]) => [...items]));
   }
 
-  groups(belongs) {
-    const objects = [...this.rows.keys()].filter((object) => object !== "account");
-    return objects
-      .map((object) => ({ object, items: this.all(object).filter(({ row }) => belongs(row)) }))
-      .filter(({ items }) => items.length);
+  groups(items) {
+    const groups = new Map([...this.items.keys()].map((object) => [object, []]));
+    for (const item of items) groups.get(item.object).push(item);
+    groups.forEach((group) => group.sort(byMarkThenTitle));
+    return [...groups].map(([object, group]) => ({ object, items: group })).filter((group) => group.items.length);
   }
 
-  all(object) {
-    const items = [...(this.rows.get(object) ?? [])].map(([id, { text }]) => this.item(object, id, text));
-    for (const [key, { kind, text }] of this.marks) {
-      const [of, id] = key.split("|");
-      if (of === object && kind === "left") items.push(this.item(object, id, text));
+  of(object) {
+    if (!this.items.has(object)) this.items.set(object, new Map());
+    return this.items.get(object);
+  }
+
+  put(object, id, text) {
+    this.remove(object, id);
+    const item = itemOf(object, id, JSON.parse(text));
+    this.of(object).set(id, item);
+    if (item.accountId !== undefined) {
+      if (!this.hanging.has(item.accountId)) this.hanging.set(item.accountId, new Set());
+      this.hanging.get(item.accountId).add(item);
     }
-    return items;
+    if (object === "account") this.sorted = null;
+    return item;
   }
 
-  item(object, id, text) {
-    const row = JSON.parse(text);
-    return {
-      object,
-      id,
-      row,
-      title: TITLES[object]?.(row) || id,
-      details: (DETAILS[object]?.(row) ?? []).filter(Boolean).join(" · "),
-      mark: this.marks.get(`${object}|${id}`)?.kind,
-    };
+  mark(item, kind, now) {
+    if (now === undefined) return;
+    Object.assign(item, { mark: kind, since: now });
+    this.marked.add(item);
   }
+
+  remove(object, id) {
+    const item = this.of(object).get(id);
+    if (!item) return;
+    this.of(object).delete(id);
+    this.marked.delete(item);
+    const siblings = this.hanging.get(item.accountId);
+    if (siblings?.delete(item) && !siblings.size) this.hanging.delete(item.accountId);
+    if (object === "account") this.sorted = null;
+  }
+}
+
+function itemOf(object, id, row) {
+  const title = TITLES[object]?.(row) || id;
+  const details = (DETAILS[object]?.(row) ?? []).filter(Boolean).join(" · ");
+  const accountId = object === "account" ? undefined : (row.accountId ?? row.businessAccountId ?? null);
+  return { object, id, title, details, accountId, words: `${title} ${details}`.toLocaleLowerCase() };
+}
+
+function byMarkThenTitle(a, b) {
+  return !a.mark - !b.mark || collator.compare(a.title, b.title) || (a.id < b.id ? -1 : 1);
+}
+
+function money({ revenue }) {
+  return revenue?.toLocaleString(undefined, { minimumFractionDigits: 2 });
+}
+
+function day(time) {
+  return time?.slice(0, 10);
 }
 
 const WORDS = { inserted: "arrived", updated: "changed", deleted: "left" };
@@ -97,7 +138,8 @@ export function sentences(change) {
     const others = change[list].length - accounts;
     if (!accounts && !others) return [];
     const whole = accounts ? count(accounts, "account") : count(others, "row");
-    return { kind: word, text: `${whole} ${word}${accounts && others ? `, ${count(others, "row")} with them` : ""}` };
+    const rest = accounts && others ? `, ${count(others, "row")} with ${accounts === 1 ? "it" : "them"}` : "";
+    return { kind: word, text: `${whole} ${word}${rest}` };
   });
 }
 

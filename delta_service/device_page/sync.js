@@ -8,7 +8,6 @@ import { entriesOf } from "./rows.js";
 
 const HELD_SECONDS = 25;
 const SHORT_HOLD_MS = 1000;
-const PATIENCE_MS = 120_000;
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 
@@ -77,8 +76,9 @@ export class Device {
   /** Only what differs, found by comparing digests of parts. */
   async reconcile() {
     const rows = this.replica.rows;
-    const first = await this.post(`${this.base}/reconcile`, await comparison(rows, [...rows.keys()]));
-    const second = await this.post(`${this.base}/reconcile`, await versionsAsked(rows, await first.json()));
+    const { counts } = JSON.parse((await this.get(`${this.base}/digest`)).text);
+    const first = await this.post(`${this.base}/reconcile`, await comparison(rows, Object.keys(counts)));
+    const second = await this.post(`${this.base}/reconcile`, await versionsAsked(rows, JSON.parse(first.text)));
     await this.take(second);
   }
 
@@ -88,7 +88,7 @@ export class Device {
     const puts = [];
     const deletes = [];
     for (;;) {
-      for (const { object, list, text } of entriesOf(await answer.text())) {
+      for (const { object, list, text } of entriesOf(answer.text)) {
         const row = JSON.parse(text);
         if (list === "deleted") deletes.push({ object, id: row.rowId });
         else puts.push({ object, id: row[`${object}Id`], text });
@@ -137,7 +137,9 @@ export class Device {
     // Another way is tried at once, but only once: then in the rhythm of failures.
     if (this.step !== before && this.failures === 1) return;
     const backoff = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (this.failures - 1));
-    await this.rest(error.retryAfterMs ?? backoff, { ordered: error.retryAfterMs !== undefined });
+    const ms = error.retryAfterMs ?? backoff;
+    this.tell({ kind: "waiting", ms });
+    await this.rest(ms, { ordered: error.retryAfterMs !== undefined });
   }
 
   /** A cursor that is too old, or of another history, or unreadable, is given up; the rows stay until repaired. */
@@ -159,18 +161,17 @@ export class Device {
 
   /** Spread over a quarter more, so that devices that failed together do not come back together. */
   async rest(ms, { ordered = false } = {}) {
-    const spread = ms * (1 + Math.random() / 4);
-    this.nap = ordered ? null : new AbortController();
-    this.tell({ kind: "waiting", ms: spread });
-    await this.sleep(spread, AbortSignal.any([this.stopping.signal, ...(this.nap ? [this.nap.signal] : [])]));
+    const nap = new AbortController();
+    this.nap = ordered ? null : nap;
+    await this.sleep(ms * (1 + Math.random() / 4), AbortSignal.any([this.stopping.signal, nap.signal]));
   }
 
   get(path) {
-    return this.connection.get(path, { signal: this.stopping.signal, patienceMs: PATIENCE_MS });
+    return this.connection.get(path, this.stopping.signal);
   }
 
   post(path, body) {
-    return this.connection.post(path, body, { signal: this.stopping.signal, patienceMs: PATIENCE_MS });
+    return this.connection.post(path, body, this.stopping.signal);
   }
 }
 

@@ -1,7 +1,12 @@
-"""The five laws of the contract, on the real store, against the naive model."""
+"""The five laws of the contract, on the real store, against the naive model.
+
+``LAW_CASES=2500 .venv/bin/pytest tests/delta_service/test_laws.py`` tries 2,500 generated histories on each law.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from delta_service.buckets import bucket_digests
+from delta_service.difference import Held, differing_rows
 from delta_service.store.reader import DeltaRow, DeltaStoreReader, StoreState, Total, View
 from delta_service.store.schema import unsigned
 from delta_service.store.writer import DeltaStoreWriter
-from tests.delta_service.model import IDENTITY, OBJECTS, Row, World, change_set, full_copy, version_of
+from tests.delta_service.model import IDENTITY, OBJECTS, Row, World, change_set, digest_of, full_copy, version_of
 
 TERRITORIES = ("T1", "T2", "T3")
 ROWS: tuple[Row, ...] = tuple((name, f"R{number}") for name in OBJECTS[:2] for number in range(2))
@@ -26,7 +34,10 @@ CHANCE = st.randoms(use_true_random=True)
 History = list[dict[Row, tuple[int, frozenset[str]] | None]]
 """Per publication, the rows that change: their content (None: the row ends) and the territories that see them."""
 
-property_test = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CASES = int(os.environ.get("LAW_CASES", "150"))
+property_test = settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Laws with many cases outlast the time limit of a single test.
+pytestmark = pytest.mark.timeout(60 + CASES)
 
 
 def random_scope(chance: Random) -> frozenset[str]:
@@ -119,6 +130,31 @@ class Store:
             if publish:
                 self.publish_next()
 
+    def bucket_digests(self, scope: frozenset[str], seq: int) -> list[list[int]]:
+        contents = self.reader.contents(self.view(scope, seq), (), generation=self.state().generation)
+        return [list(digests) for digests in bucket_digests(contents, len(OBJECTS))]
+
+    def repair(self, held: dict[Row, str], scope: frozenset[str], seq: int) -> Delta:
+        """Both rounds of a reconcile."""
+        pairs = zip(buckets_of(held), self.bucket_digests(scope, seq), strict=True)
+        asked = {}
+        for key, (theirs, ours) in enumerate(pairs):
+            differing = frozenset(bucket for bucket in range(256) if theirs[bucket] != ours[bucket])
+            versions = {
+                row[1]: f"{version_of(body):016x}"
+                for row, body in held.items()
+                if row[0] == OBJECTS[key] and bucket_of(row) in differing
+            }
+            asked[key] = Held(differing, versions)
+        view, delta = self.view(scope, seq), Delta({}, {}, set())
+        for found in differing_rows(self.reader, view, asked, generation=self.state().generation, max_rows=1000):
+            if found.body is None:
+                assert found.row_id is not None
+                delta.deleted.add((OBJECTS[found.object], found.row_id))
+            else:
+                self._note(delta, found, self._row_ids())
+        return delta
+
     def _row_ids(self) -> dict[int, Row]:
         connection = self.writer._connection
         return {key: (OBJECTS[obj], id_) for key, obj, id_ in connection.execute("SELECT key, object, row_id FROM row")}
@@ -134,6 +170,17 @@ class Store:
             assert found.version is not None
             assert unsigned(found.version) == version_of(body)
             (delta.update if found.was_visible else delta.insert)[row] = body
+
+
+def bucket_of(row: Row) -> int:
+    return hashlib.sha256(row[1].encode()).digest()[0]
+
+
+def buckets_of(view: dict[Row, str]) -> list[list[int]]:
+    sums = [[0] * 256 for _ in OBJECTS]
+    for row, body in view.items():
+        sums[OBJECTS.index(row[0])][bucket_of(row)] += digest_of(row, body)
+    return [[total % 2**64 for total in totals] for totals in sums]
 
 
 def ordered_pair(chance: Random, low: int, high: int) -> list[int]:
@@ -258,3 +305,54 @@ def test_the_state_kept_up_to_date_equals_the_state_read_afresh(chance):
             views = [world.view([territory.id]) for world in worlds]
             changes = [seq for seq in range(1, len(worlds)) if views[seq] != views[seq - 1]]
             assert territory.touched_seq == max(changes, default=0)
+
+
+@given(CHANCE)
+@property_test
+def test_a_repair_leads_from_anything_to_the_view_and_names_only_the_difference(chance):
+    worlds = random_worlds(chance)
+    with store_of(worlds) as store:
+        store.publish_all()
+        scope, seq = random_scope(chance), chance.randint(0, len(worlds) - 1)
+        view = worlds[seq].view(scope)
+        assert store.bucket_digests(scope, seq) == buckets_of(view)
+        held = chance.choice(worlds).view(random_scope(chance))
+        for row in chance.sample(ROWS, chance.randint(0, 2)):
+            held[row] = f'{{"{row[0]}Id":"{row[1]}","name":"damaged"}}'
+        delta = store.repair(held, scope, seq)
+        assert delta.applied_to(held) == view
+        assert not {row for row in delta.update if held[row] == view[row]}
+        assert store.repair(view, scope, seq) == Delta({}, {}, set())
+
+
+@given(CHANCE)
+@property_test
+def test_a_device_follows_through_publications_pruning_rebuilding_and_changes_of_scope(chance):
+    worlds = random_worlds(chance)
+    with store_of(worlds) as store:
+        scope, seq, held = random_scope(chance), 0, dict[Row, str]()
+        for _ in range(3 * len(worlds)):
+            published, state = store.writer.published_seq, store.state()
+            match chance.choice(("publish", "publish", "sync", "sync", "prune", "rebuild", "scope", "damage")):
+                case "publish":
+                    store.publish_next()
+                case "prune":
+                    horizon = chance.randint(0, published)
+                    store.writer.prune(horizon, chance.randint(horizon, published))
+                case "rebuild":
+                    store.writer.replace(full_copy(worlds[: published + 1], TERRITORIES))
+                case "scope":
+                    new_scope = random_scope(chance)
+                    if seq >= state.horizon_seq:
+                        held = store.delta((scope, seq), (new_scope, published), chance.randint(1, 4)).applied_to(held)
+                    else:
+                        held = store.repair(held, new_scope, published).applied_to(held)
+                    scope, seq = new_scope, published
+                case "sync" if seq >= state.horizon_seq:
+                    held = store.delta((scope, seq), (scope, published), chance.randint(1, 4)).applied_to(held)
+                    seq = published
+                case "sync" | "damage":
+                    held = {row: body for row, body in held.items() if chance.random() < 0.7}
+                    held = store.repair(held, scope, published).applied_to(held)
+                    seq = published
+            assert held == worlds[seq].view(scope)
