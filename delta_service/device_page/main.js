@@ -54,6 +54,7 @@ async function runDevice(territory, connection) {
       view.progress(cursor);
       view.draw();
       showState("syncing", cursor ? "catching up" : "first sync");
+      if (cursor) log("info", `opened with the ${count(device.replica.size, "row")} kept on this device`);
     },
     received({ rows }) {
       if (document.body.dataset.state === "syncing" && rows) showState("syncing", `received ${count(rows, "row")}`);

@@ -70,7 +70,8 @@ export class Model {
   }
 
   groups(items) {
-    const groups = new Map([...this.items.keys()].map((object) => [object, []]));
+    // What the page knows comes in its own order, whatever else is served after it.
+    const groups = new Map([...Object.keys(TITLES), ...this.items.keys()].map((object) => [object, []]));
     for (const item of items) groups.get(item.object).push(item);
     groups.forEach((group) => group.sort(byMarkThenTitle));
     return [...groups].map(([object, group]) => ({ object, items: group })).filter((group) => group.items.length);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
@@ -15,9 +16,10 @@ from tests.e2e.system import PROJECT, System, running_system, wait_until
 CHROMIUM = shutil.which("chromium")
 ARTIFACTS = PROJECT / "test-artifacts"
 
+ABSENT = "chromium is not installed: the device page is NOT tested"
 if CHROMIUM is None:
-    warnings.warn("chromium is not installed: the device page is NOT tested", stacklevel=1)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+    warnings.warn(ABSENT, stacklevel=1)
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=ABSENT)]
 
 SYNCED = "body[data-state=synced][data-identical=true]"
 PATIENCE_MS = 30_000
@@ -75,6 +77,20 @@ def expected_counts(system: System, territory: str) -> list[int]:
     return [len(rows) for rows in Oracle(system).view({territory}).values()]
 
 
+def in_database(page: Page, territory: str, expression: str) -> Any:
+    """The result of a request on the device's own database, in a transaction of its own."""
+    script = """async (name) => {
+        const open = indexedDB.open(`territory-delta/${name}`, 1);
+        await new Promise((done) => (open.onsuccess = done));
+        const database = open.result.transaction(["rows", "sync"], "readwrite");
+        const request = EXPRESSION;
+        await new Promise((done) => (database.oncomplete = done));
+        open.result.close();
+        return request.result;
+    }"""
+    return page.evaluate(script.replace("EXPRESSION", expression), territory)
+
+
 def test_a_first_sync_shows_the_territory_and_proves_it_identical(page: Page, system: System) -> None:
     territory = territories(system)[0]
     open_device(page, system, territory)
@@ -82,8 +98,12 @@ def test_a_first_sync_shows_the_territory_and_proves_it_identical(page: Page, sy
     assert "token" not in page.url
     page.click(".account >> nth=0")
     page.wait_for_selector("#detail h3")
+    view = Oracle(system).view({territory})
+    others = [row for row in view["contact"].values() if row["accountId"] not in view["account"]]
+    assert page.inner_text("#others") == (f"Other contacts · {len(others)}" if others else "")
     page.fill("#search", "no such account")
     assert page.query_selector_all(".account") == []
+    assert page.inner_text("#found") == "0 accounts found"
 
 
 def test_a_realignment_leaves_one_device_and_arrives_on_the_other_without_a_reload(page: Page, system: System) -> None:
@@ -116,27 +136,41 @@ def test_the_device_outlives_the_service_and_resumes_from_its_own_database(page:
     page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
     page.reload()
     page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
-    assert page.query_selector_all("#log li") == []
+    assert "loaded" not in page.inner_text("#log")
     assert shown_counts(page) == expected_counts(system, territory)
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "999999"])
-def test_a_cursor_made_invalid_is_healed_by_a_snapshot(page: Page, system: System, cursor: str) -> None:
+def test_a_cursor_made_invalid_is_healed_without_loading_everything(page: Page, system: System, cursor: str) -> None:
     territory = territories(system)[2]
     open_device(page, system, territory)
-    page.evaluate(
-        """async ([name, cursor]) => {
-            const request = indexedDB.open(`territory-delta/${name}`, 1);
-            await new Promise((done) => (request.onsuccess = done));
-            const transaction = request.result.transaction("sync", "readwrite");
-            transaction.objectStore("sync").put(cursor, "cursor");
-            await new Promise((done) => (transaction.oncomplete = done));
-        }""",
-        [territory, cursor],
-    )
+    in_database(page, territory, f'database.objectStore("sync").put("{cursor}", "cursor")')
     page.reload()
     page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
     assert shown_counts(page) == expected_counts(system, territory)
+    assert "loaded" not in page.inner_text("#log")
+
+
+def test_rows_that_the_device_lost_are_noticed_and_repaired(page: Page, system: System) -> None:
+    territory = territories(system)[2]
+    open_device(page, system, territory)
+    in_database(page, territory, 'database.objectStore("rows").delete(IDBKeyRange.bound(["order"], ["order", []]))')
+    page.reload()
+    page.wait_for_selector("#log .problem", timeout=PATIENCE_MS)
+    page.wait_for_selector(SYNCED, timeout=PATIENCE_MS)
+    orders = len(Oracle(system).view({territory})["order"])
+    assert f"{orders} rows arrived" in page.inner_text("#log")
+    assert shown_counts(page) == expected_counts(system, territory)
+
+
+def test_a_device_whose_token_lost_the_territory_keeps_none_of_its_rows(page: Page, system: System) -> None:
+    lost, kept = territories(system)[:2]
+    open_device(page, system, lost)
+    page.goto(f"{system.service}/device/?territory={lost}&again#token={system.token(kept)}")
+    page.wait_for_selector("body[data-state=refused]", timeout=PATIENCE_MS)
+    page.wait_for_selector(".account.left", timeout=PATIENCE_MS)
+    rows_left = in_database(page, lost, 'database.objectStore("rows").count()')
+    assert rows_left == 0
 
 
 def test_without_a_good_token_nothing_is_shown_but_the_question_for_one(page: Page, system: System) -> None:

@@ -1,53 +1,46 @@
-"""The page's scripts without a page, in Node: row texts as served, and digests as published."""
+"""Row texts as served, versions, digests and buckets as published."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
-import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser.node import copied_modules, needs_node, run_node
 from tests.e2e.device import digest_of
-from tests.e2e.system import PROJECT
 
-PAGE = PROJECT / "delta_service/device_page"
-NODE = shutil.which("node")
-
-if NODE is None:
-    warnings.warn("node is not installed: the device page's scripts are NOT tested", stacklevel=1)
-pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
+pytestmark = needs_node
 
 
-def node(script: str, given: Any) -> Any:
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied_modules(tmp_path_factory.mktemp("page"))
+
+
+def node(modules: Path, script: str, given: Any) -> Any:
     """Run a module in the page's folder; ``given`` is in scope, ``give(value)`` answers."""
     source = f"const given = {json.dumps(given)}; const give = (v) => console.log(JSON.stringify(v));\n{script}"
-    command = [str(NODE), "--input-type=module", "--no-warnings", "-"]
-    ran = subprocess.run(command, input=source, text=True, capture_output=True, cwd=PAGE, timeout=60, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return run_node(["--input-type=module", "-"], text=source, folder=modules)
 
 
 ENTRIES = """
-import { readFileSync } from "node:fs";
-const url = "data:text/javascript;base64," + readFileSync("rows.js").toString("base64");
-const { entriesOf } = await import(url);
+import { entriesOf } from "./rows.js";
 const parse = (body) => { try { return [...entriesOf(body)]; } catch (error) { return error.name; } };
 give(given.map(parse));
 """
 
 
-def test_row_texts_come_out_exactly_as_they_were_served() -> None:
+def test_row_texts_come_out_exactly_as_they_were_served(modules: Path) -> None:
     rows = [
         r'{"accountId":"A","name":"K\u00e4the \"Zum L\\öwen\\\\\" {[,]}","revenue":1200.50,"x":null}',
         '{"accountId": "B", "nested": {"a": [1, {"b": "]"}]}, "big": 1e400}',
     ]
     lists = f'"insert":[{rows[0]} , {rows[1]}],"update":[],"deleted":[{{"rowId":"Z"}}]'
     body = f'{{"_sync":{{"counts":{{"a":1}}}},"account":{{{lists}}}}}'
-    assert node(ENTRIES, [body]) == [
+    assert node(modules, ENTRIES, [body]) == [
         [
             {"object": "account", "list": "insert", "text": rows[0]},
             {"object": "account", "list": "insert", "text": rows[1]},
@@ -56,23 +49,40 @@ def test_row_texts_come_out_exactly_as_they_were_served() -> None:
     ]
 
 
-def test_an_answer_cut_off_anywhere_is_an_error_never_fewer_rows() -> None:
+def test_an_answer_cut_off_anywhere_is_an_error_never_fewer_rows(modules: Path) -> None:
     body = '{"account":{"insert":[{"accountId":"A","name":"x\\"y"}],"update":[],"deleted":[]},"order":{"insert":[]}}'
-    answers = node(ENTRIES, [body[:length] for length in range(len(body))])
+    answers = node(modules, ENTRIES, [body[:length] for length in range(len(body))])
     assert set(answers) == {"SyntaxError"}
-    assert node(ENTRIES, [body + "}"]) == ["SyntaxError"]
+    assert node(modules, ENTRIES, [body + "}"]) == ["SyntaxError"]
 
 
-def test_versions_and_digests_are_the_published_ones() -> None:
+def test_versions_digests_and_buckets_are_the_published_ones(modules: Path) -> None:
     rows = {f"1QA2-{n}": f'{{"accountId":"1QA2-{n}","name":"Käthe {n}","revenue":{n}.50}}' for n in range(300)}
     script = """
-    import { readFileSync } from "node:fs";
-    const url = "data:text/javascript;base64," + readFileSync("digest.js").toString("base64");
-    const { versionOf, partOf, sumOf } = await import(url);
-    const parts = await Promise.all(Object.entries(given).map(([id, text]) => partOf("account", id, text)));
-    give([sumOf(parts), sumOf([]), await versionOf(Object.values(given)[0])]);
+    import { bucketOf, partOf, versionOf } from "./digest.js";
+    import { comparison } from "./repair.js";
+    import { Replica } from "./replica.js";
+    const stored = await Promise.all(
+      Object.entries(given).map(async ([id, text]) => {
+        return { object: "account", id, text, part: await partOf("account", id, text) };
+      }),
+    );
+    const replica = new Replica(stored);
+    const { buckets } = await comparison(replica.rows, ["account", "order"]);
+    const whole = replica.digest("account");
+    for (const { id } of stored.slice(1)) replica.remove("account", id);
+    const [{ id, text, part }] = stored;
+    give({ whole, one: replica.digest("account"), part, none: replica.digest("order"),
+           version: await versionOf(text), bucket: await bucketOf(id), buckets });
     """
-    total, empty, version = node(script, rows)
-    assert total == digest_of("account", {row_id: text.encode() for row_id, text in rows.items()})
-    assert empty == "0" * 16
-    assert version == hashlib.sha256(next(iter(rows.values())).encode()).hexdigest()[:16]
+    got = node(modules, script, rows)
+    row_id, text = next(iter(rows.items()))
+    by_bucket: list[dict[str, bytes]] = [{} for _ in range(256)]
+    for each, content in rows.items():
+        by_bucket[hashlib.sha256(each.encode()).digest()[0]][each] = content.encode()
+    assert got["whole"] == digest_of("account", {each: content.encode() for each, content in rows.items()})
+    assert got["one"] == got["part"] == digest_of("account", {row_id: text.encode()})
+    assert got["none"] == "0" * 16
+    assert got["version"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert got["bucket"] == hashlib.sha256(row_id.encode()).digest()[0]
+    assert got["buckets"] == {"account": [digest_of("account", held) for held in by_bucket], "order": ["0" * 16] * 256}
