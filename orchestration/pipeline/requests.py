@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.warehouse import statement
 
 Kind = Literal["id", "field", "since", "census", "all"]
 
@@ -132,13 +133,13 @@ def store_requests(connection: duckdb.DuckDBPyConnection, requests: Iterable[Rea
 
 
 def request_mentions(connection: duckdb.DuckDBPyConnection, row_ids: Iterable[str], reason: str, now: datetime) -> None:
-    """Ask for every known row that names one of these rows in an id field or a link."""
+    """Ask for every known row that names, or was ever named together with, one of these rows."""
     ids = list(dict.fromkeys(row_ids))
     if not ids:
         return
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE asked AS SELECT DISTINCT object, 'id' AS kind, '' AS field, row_id AS value,"
-        " $reason AS reason FROM mention WHERE target_id IN (SELECT unnest($ids::VARCHAR[]))",
+        "CREATE OR REPLACE TEMP TABLE asked AS SELECT object, 'id' AS kind, '' AS field, row_id AS value,"
+        f" $reason AS reason FROM ({statement('rows_mentioning')})",
         {"ids": ids, "reason": reason},
     )
     _merge_asked(connection, now)

@@ -74,9 +74,8 @@ def merge_batch(
 ) -> MergeResult:
     """Store a batch and note what it touches. The caller holds the transaction."""
     _stage(connection, obj, batch)
-    revived = _ids(
-        connection, f"SELECT row_id FROM fresh SEMI JOIN (FROM {_snapshot(obj)} WHERE _state <> 'live') USING (row_id)"
-    )
+    coming_back = statement("rows_coming_back").replace("snapshot_table", _snapshot(obj))
+    revived = _ids(connection, coming_back, {"object": obj.name})
     changed = _replace_changed(connection, obj, batch)
     gone = _mark_missing(connection, obj, batch)
     _raise_requests(connection, catalog, obj, batch, revived, gone)
@@ -264,5 +263,7 @@ def _snapshot(obj: CatalogObject) -> str:
     return snapshot_table(obj).name
 
 
-def _ids(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> list[str]:
-    return [str(row[0]) for row in connection.execute(sql, parameters or []).fetchall()]
+def _ids(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[str]:
+    return [str(row[0]) for row in connection.execute(sql, parameters).fetchall()]

@@ -267,3 +267,21 @@ def test_a_census_that_finds_nothing_asks_for_nothing(bench: Bench) -> None:
     bench.crm.asked.clear()
     bench.sync(reconcile="census")
     assert bench.crm.asked == []
+
+
+def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_back_with_it(bench: Bench) -> None:
+    bench.put("Account", "N", TerritoryId="T1")
+    bench.event("WriteRecordNew", "Account", "N")
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("A", "B", "N")}
+    bench.event("Associate", "Account", "N", "C")
+    bench.crm.tables["ModificationTracking"][max(bench.crm.tables["ModificationTracking"])]["ChildName"] = "Contact"
+    account = bench.crm.tables["Account"].pop("N")
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("A", "B")}
+    bench.event("DeleteRecord", "Account", "N")
+    bench.sync()
+    assert "N" not in bench.states("account")
+    bench.crm.tables["Account"]["N"] = account
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("A", "B", "N")}
+    bench.crm.now += timedelta(hours=1)
+    bench.sync(reconcile="census")
+    assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",), ("N",)]
