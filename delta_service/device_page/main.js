@@ -70,10 +70,12 @@ async function runDevice(territory, connection) {
     },
     verified({ identical, objects }) {
       if (!identical) log("problem", "not identical to the server: repairing");
-      else if (trouble) log("info", "up to date again");
+      else if (trouble) log("info", "in step again");
       if (identical) trouble = null;
-      view.proof(objects, identical);
-      showState(identical ? "synced" : "syncing", identical ? "up to date" : "repairing");
+      view.counts(objects);
+      document.body.dataset.identical = identical;
+      if (identical) showState("synced", "✓ identical to the server");
+      else showState("differs", "≠ differs from the server · repairing");
     },
     problem({ error }) {
       if (error.message !== trouble) log("problem", error.message);
@@ -81,7 +83,7 @@ async function runDevice(territory, connection) {
       if (error.refused) refuse(error);
     },
     waiting({ ms }) {
-      showState("waiting", `offline · asks again in ${Math.ceil(ms / 1000)} s`);
+      showState("waiting", `waiting · asks again in ${Math.ceil(ms / 1000)} s`);
     },
   };
 

@@ -34,9 +34,7 @@ export class View {
   }
 
   /** Rows here compared with the server's, and whether their digests agree. */
-  proof(objects, identical) {
-    document.body.dataset.identical = identical;
-    element("proof").textContent = identical ? "✓ identical to the server" : "≠ differs from the server: repairing";
+  counts(objects) {
     element("counts").replaceChildren(
       ...objects.map(({ object, here, there, identical: same }) => {
         const name = plural(object);
@@ -138,7 +136,7 @@ export class View {
   }
 }
 
-/** How the device is doing: `synced`, `syncing`, `waiting` or `refused`, with a few words. */
+/** How the device is doing: `syncing`, `synced`, `differs`, `waiting` or `refused`, with a few words. */
 export function showState(kind, text) {
   document.body.dataset.state = kind;
   element("state").textContent = text;

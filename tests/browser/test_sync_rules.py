@@ -184,7 +184,8 @@ def test_a_page_that_expired_is_asked_again_from_the_old_cursor(play: Any) -> No
     assert played.rows == A | B
 
 
-def test_what_differs_is_repaired_by_parts_then_whole_then_with_patience(play: Any) -> None:
+@pytest.mark.parametrize("drifted", [A, A | {"B": row("B", "drifted")}], ids=["a row is missing", "a row differs"])
+def test_what_differs_is_repaired_by_parts_then_whole_then_with_patience(play: Any, drifted: View) -> None:
     wrong = last_page("c2", A | B)
     compared = {"cursor": "c2", "differing": {"account": []}}
     played = play(
@@ -192,9 +193,9 @@ def test_what_differs_is_repaired_by_parts_then_whole_then_with_patience(play: A
         {"status": 200, "headers": {}, "body": '{"counts":{"account":2}}'},
         {"status": 200, "headers": {}, "body": json.dumps(compared)},
         wrong,
-        last_page("c3", A | B, body(A), Sync_Mode="replace"),
+        last_page("c3", A | B, body(drifted), Sync_Mode="replace"),
         last_page("c4", A | B, body(A | B), Sync_Mode="replace"),
-        held=A, cursor="c1",
+        held=drifted, cursor="c1",
     )  # fmt: skip
     assert played.asked == [f"{SINCE}c1", DIGEST, RECONCILE, RECONCILE, DELTA, DELTA]
     assert played.proofs == [False, False, False, True]
