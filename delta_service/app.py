@@ -21,6 +21,7 @@ from delta_service.explain import explain_answer
 from delta_service.keys import KeyRing
 from delta_service.listing import territories_answer
 from delta_service.problems import method_not_allowed, refusal
+from delta_service.query import given_parameters
 from delta_service.repair import RepairRoutes
 from delta_service.scoped_request import METHODS, ScopedRequest, scoped_request, scoped_route
 from delta_service.settings import ServiceSettings
@@ -94,6 +95,7 @@ class DeltaService:
     async def territories(self, request: Request) -> Response:
         """``GET /v1/territories``."""
         claims = await self._claims(request)
+        given_parameters(request.scope["query_string"], ())
         return pages.response(territories_answer(claims, self.watch.current()))
 
     async def explain(self, request: Request) -> Response:

@@ -24,8 +24,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     yield f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])}"
     yield " Machine-readable: <a href=/openapi.json>/openapi.json</a>.</p>"
     for path, item in document["paths"].items():
-        operation = item["get"]
-        yield f"<h2><code>GET {escape(path)}</code></h2><p>{escape(operation['summary'])}</p>"
+        ((method, operation),) = [(name, item[name]) for name in ("get", "post") if name in item]
+        yield f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation['summary'])}</p>"
         parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
         yield from _table("Parameter", [(f"{p['name']} ({p['in']})", p["description"]) for p in parameters])
         responses = operation["responses"]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from delta_service.query import DEFAULT_LIMIT_ROWS, MAX_LIMIT_ROWS, MAX_WAIT_SECONDS
-
-JsonObject = dict[str, Any]
+from delta_service.schemas import TEXT, JsonObject, reference, schemas
 
 _FLAG: JsonObject = {"type": "boolean", "default": False}
-_TEXT: JsonObject = {"type": "string"}
-_TIME: JsonObject = {"type": "string", "format": "date-time"}
-_COUNT: JsonObject = {"type": "integer", "minimum": 0}
+_TERRITORY_PATH = "/v1/territories/{territory}/"
+_AT_SCOPE = (400, 401, 503)
+_AT_TERRITORY = (400, 401, 403, 404, 503)
+
+Describe = Callable[[str, str, Sequence[int]], JsonObject]
 
 
 def openapi_document(objects: Sequence[str]) -> JsonObject:
@@ -26,191 +26,123 @@ def openapi_document(objects: Sequence[str]) -> JsonObject:
         },
         "security": [{"bearer": []}],
         "paths": {
-            "/v1/territories/{territory}/delta": {
-                "parameters": [_parameter("territory", "path", _TEXT, "Row id, or name where unique.")],
-                "get": _delta_operation("territoryDelta", "Delta of one territory"),
-            },
-            "/v1/delta": {"get": _delta_operation("delta", "Delta of all territories of the token, as one view")},
+            **_of_scope("delta", "get", _delta),
+            **_of_scope("digest", "get", _digest),
+            **_of_scope("reconcile", "post", _reconcile),
+            "/v1/events": {"get": _events()},
             "/v1/territories": {
-                "get": {
-                    "operationId": "territories",
-                    "summary": "The territories of the token",
-                    "responses": {"200": _json("Territories by id.", _ref("Territories")), **_problems(401, 503)},
-                }
+                "get": _operation("territories", "The territories of the token", _listing(), _AT_SCOPE),
             },
-            "/healthz": {"get": _operation("healthz", "Whether the process is alive", {"200": _json("It is.")})},
+            "/v1/explain": {"get": _explain()},
+            "/healthz": {"get": _open("healthz", "Whether the process is alive", _json("It is."))},
             "/readyz": {
-                "get": _operation(
-                    "readyz", "Whether deltas can be served", {"200": _json("They can."), **_problems(503)}
-                )
+                "get": _open("readyz", "Whether deltas can be served", _json("Yes.", reference("Ready")), [503])
             },
-            "/metrics": {"get": _operation("metrics", "Prometheus metrics", {"200": _content("text/plain")})},
-            "/openapi.json": {"get": _operation("openapi", "This description", {"200": _json("OpenAPI 3.1.")})},
-            "/docs": {"get": _operation("docs", "This description to read", {"200": _content("text/html")})},
+            "/metrics": {"get": _open("metrics", "Prometheus metrics", _content("text/plain", "Metrics."))},
+            "/openapi.json": {"get": _open("openapi", "This description", _json("OpenAPI 3.1."))},
+            "/docs": {"get": _open("docs", "This description to read", _content("text/html", "A page."))},
         },
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-            "schemas": {
-                "Delta": _delta_schema(objects),
-                "Changes": _CHANGES,
-                "Line": _LINE,
-                "Sync": _SYNC,
-                "Territories": _TERRITORIES,
-                "Problem": _PROBLEM,
-            },
+            "schemas": schemas(objects),
         },
     }
 
 
-def _delta_operation(operation_id: str, summary: str) -> JsonObject:
-    delta = _json("The delta.", _ref("Delta"))
-    delta["content"]["application/x-ndjson"] = {"schema": _ref("Line")}
+def _of_scope(name: str, method: str, describe: Describe) -> JsonObject:
+    """A route of one territory, and the same of all that the token names."""
+    territory = _parameter("territory", "path", TEXT, "Row id, or name where unique.")
     return {
-        "operationId": operation_id,
-        "summary": summary,
-        "parameters": [
-            _parameter(
-                "since",
-                "query",
-                _TEXT,
-                "What the device holds: a cursor, a publication number, or an RFC 3339 time. Absent on a first sync.",
-            ),
-            _parameter(
-                "limit",
-                "query",
-                {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT_ROWS, "default": DEFAULT_LIMIT_ROWS},
-                "Rows a page. An NDJSON answer is never cut into pages.",
-            ),
-            _parameter("objects", "query", _TEXT, "Comma-separated subset of the objects."),
-            _parameter("versions", "query", _FLAG, "Adds `_v`, the row's version, to each row."),
-            _parameter("reasons", "query", _FLAG, "Adds why to each deletion: deleted, moved or merged (into)."),
-            _parameter("envelope", "query", _FLAG, "Repeats the Sync headers in a member `_sync`."),
-            _parameter(
-                "wait",
-                "query",
-                {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
-                "Seconds to hold the answer until something changes.",
-            ),
-            _parameter("page", "query", _TEXT, "From a Link header; replaces all other parameters."),
-            _parameter("Prefer", "header", _TEXT, "`wait=N`, like the parameter."),
-            _parameter("If-None-Match", "header", _TEXT, "The ETag of an earlier answer."),
-        ],
-        "responses": {
-            "200": {**delta, "headers": _HEADERS},
-            "304": {"description": "The answer is the one the device has.", "headers": _HEADERS},
-            **_problems(400, 401, 403, 404, 409, 410, 429, 503),
+        _TERRITORY_PATH + name: {
+            "parameters": [territory],
+            method: describe(f"{name}OfTerritory", "of one territory", _AT_TERRITORY),
         },
+        f"/v1/{name}": {method: describe(name, "of all territories of the token, as one view", _AT_SCOPE)},
     }
 
 
-def _delta_schema(objects: Sequence[str]) -> JsonObject:
-    return {
-        "type": "object",
-        "description": "Object to changes, parents before children; every object is there unless a subset was asked.",
-        "properties": {"_sync": _ref("Sync")} | {name: _ref("Changes") for name in objects},
-        "additionalProperties": _ref("Changes"),
-    }
+def _delta(operation_id: str, of: str, problems: Sequence[int]) -> JsonObject:
+    answer = _json("The delta.", reference("Delta"))
+    answer["content"]["application/x-ndjson"] = {"schema": reference("Line")}
+    parameters = [
+        _parameter(
+            "since",
+            "query",
+            TEXT,
+            "What the device holds: a cursor, a publication number, or an RFC 3339 time. Absent on a first sync.",
+        ),
+        _parameter(
+            "limit",
+            "query",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT_ROWS, "default": DEFAULT_LIMIT_ROWS},
+            "Rows a page. An NDJSON answer is never cut into pages.",
+        ),
+        _OBJECTS,
+        _VERSIONS,
+        _parameter("reasons", "query", _FLAG, "Adds why to each deletion: deleted, moved or merged (into)."),
+        _ENVELOPE,
+        _parameter(
+            "wait",
+            "query",
+            {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
+            "Seconds to hold the answer until something changes.",
+        ),
+        _parameter("page", "query", TEXT, "From a Link header; replaces all other parameters."),
+        _parameter("Prefer", "header", TEXT, "`wait=N`, like the parameter."),
+        _parameter("If-None-Match", "header", TEXT, "The ETag of an earlier answer."),
+    ]
+    found = _operation(operation_id, f"Delta {of}", answer, (*problems, 409, 410, 429), parameters)
+    found["responses"]["200"]["headers"] = _SYNC_HEADERS
+    found["responses"]["304"] = {"description": "The answer is the one the device has.", "headers": _SYNC_HEADERS}
+    return found
 
 
-_ROW: JsonObject = {
-    "type": "object",
-    "description": "The whole row; its first member is `<object>Id`.",
-    "properties": {"_v": {"type": "string", "pattern": "^[0-9a-f]{16}$"}},
-}
-_DELETION: JsonObject = {
-    "type": "object",
-    "required": ["rowId"],
-    "properties": {
-        "rowId": _TEXT,
-        "reason": {"enum": ["deleted", "moved", "merged"]},
-        "into": {"type": "string", "description": "The surviving row, where merged."},
-    },
-}
-_CHANGES: JsonObject = {
-    "type": "object",
-    "required": ["insert", "update", "deleted"],
-    "properties": {
-        "insert": {"type": "array", "items": _ROW},
-        "update": {"type": "array", "items": _ROW},
-        "deleted": {"type": "array", "items": _DELETION},
-    },
-}
-_DIGESTS: JsonObject = {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{16}$"}}
-_COUNTS: JsonObject = {"type": "object", "additionalProperties": _COUNT}
-_SYNC: JsonObject = {
-    "type": "object",
-    "required": ["complete", "exact", "nextExpected", "counts", "digest"],
-    "properties": {
-        "cursor": {"type": "string", "description": "On the last page."},
-        "next": {"type": "string", "description": "Address of the next page, on all others."},
-        "complete": {"type": "boolean"},
-        "exact": {"type": "boolean"},
-        "asOf": _TIME,
-        "published": _TIME,
-        "nextExpected": {"type": "integer", "description": "Seconds until asking again is worth it."},
-        "mode": {"const": "replace"},
-        "counts": _COUNTS,
-        "digest": _DIGESTS,
-    },
-}
-_LINE: JsonObject = {
-    "description": "One line each: an operation, and at the end the trailer, without which the answer is not complete.",
-    "oneOf": [
-        {"type": "object", "required": ["trailer"], "properties": {"trailer": {"$ref": "#/components/schemas/Sync"}}},
-        {
-            "type": "object",
-            "required": ["object", "op"],
-            "properties": {
-                "object": _TEXT,
-                "op": {"enum": ["insert", "update", "deleted"]},
-                "row": _ROW,
-                **_DELETION["properties"],
-            },
-        },
-        {
-            "type": "object",
-            "required": ["problem"],
-            "properties": {"problem": {"$ref": "#/components/schemas/Problem"}},
-        },
-    ],
-}
-_TERRITORIES: JsonObject = {
-    "type": "object",
-    "required": ["territories"],
-    "properties": {
-        "territories": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["id", "name", "cursor", "publishedSeq", "touchedSeq", "counts", "digest", "delta"],
-                "properties": {
-                    "id": _TEXT,
-                    "name": {"type": ["string", "null"]},
-                    "cursor": {"type": "string", "description": "The territory's newest view."},
-                    "publishedSeq": _COUNT,
-                    "touchedSeq": {"type": "integer", "description": "The newest publication that changed the view."},
-                    "counts": _COUNTS,
-                    "digest": _DIGESTS,
-                    "delta": {"type": "string", "description": "Address of the delta."},
-                },
-            },
-        }
-    },
-}
-_PROBLEM: JsonObject = {
-    "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "requestId"],
-    "properties": {
-        "type": _TEXT,
-        "title": _TEXT,
-        "status": {"type": "integer"},
-        "code": {"type": "string", "description": "Stable, for programs."},
-        "detail": {"type": "string", "description": "A sentence for people."},
-        "action": {"enum": ["reconcile", "snapshot", "restart", "retry"]},
-        "links": {"type": "object", "additionalProperties": _TEXT},
-        "requestId": _TEXT,
-    },
-}
+def _digest(operation_id: str, of: str, problems: Sequence[int]) -> JsonObject:
+    parameters = [
+        _parameter("cursor", "query", TEXT, "The view asked about, in any form of `since`; absent: the newest."),
+        _OBJECTS,
+        _parameter("buckets", "query", _FLAG, "Adds the digests of the 256 buckets of each object."),
+    ]
+    answer = _json("Counts and digests at the cursor.", reference("Digest"))
+    found = _operation(operation_id, f"Digest {of}", answer, (*problems, 409, 410, 429), parameters)
+    found["responses"]["200"]["headers"] = _SYNC_HEADERS
+    return found
+
+
+def _reconcile(operation_id: str, of: str, problems: Sequence[int]) -> JsonObject:
+    answer = _json("First round: the buckets that differ. Second round: a delta.")
+    answer["content"]["application/json"]["schema"] = {"oneOf": [reference("Differing"), reference("Delta")]}
+    statuses = (*problems, 408, 409, 410, 413, 429)
+    found = _operation(operation_id, f"Repair {of}", answer, statuses, [_VERSIONS, _ENVELOPE])
+    found["responses"]["200"]["headers"] = _SYNC_HEADERS
+    bodies = {"oneOf": [reference("Comparison"), reference("Repair")]}
+    found["requestBody"] = {"required": True, "content": {"application/json": {"schema": bodies}}}
+    return found
+
+
+def _events() -> JsonObject:
+    known = _parameter("Last-Event-ID", "header", TEXT, "The id of the last event (a cursor); browsers send it.")
+    answer = _content(
+        "text/event-stream",
+        "`publication` events: `scope`, `cursor`, `counts`. The first says where the scope is now, unless the id of "
+        "the last event shows that the caller knows. Comments in between show that the connection is alive.",
+    )
+    return _operation("events", "Publications that touch the scope, as they happen", answer, (*_AT_SCOPE, 429), [known])
+
+
+def _explain() -> JsonObject:
+    parameters = [
+        {**_parameter("territory", "query", TEXT, "Row id, or name where unique."), "required": True},
+        {**_parameter("object", "query", TEXT, "As in a delta."), "required": True},
+        {**_parameter("rowId", "query", TEXT, "The row's id."), "required": True},
+    ]
+    answer = _json("Why, and the history behind it; no content.", reference("Explanation"))
+    return _operation("explain", "Why a row is, or is not, in a territory", answer, _AT_TERRITORY, parameters)
+
+
+def _listing() -> JsonObject:
+    return _json("Territories by id.", reference("Territories"))
+
 
 _HEADER_TEXTS = {
     "Sync-Cursor": "The view the device holds once it has applied this; on the last page only.",
@@ -226,27 +158,34 @@ _HEADER_TEXTS = {
     "ETag": "Weak validator for If-None-Match.",
     "Preference-Applied": "The wait that a Prefer header brought about.",
 }
-_HEADERS: JsonObject = {name: {"description": text, "schema": _TEXT} for name, text in _HEADER_TEXTS.items()}
+_SYNC_HEADERS: JsonObject = {name: {"description": text, "schema": TEXT} for name, text in _HEADER_TEXTS.items()}
 
 _PROBLEM_TEXTS = {
-    400: "cursor-malformed, parameter-unknown, parameter-invalid, object-unknown, limit-invalid",
+    400: "cursor-malformed, parameter-unknown, parameter-invalid, object-unknown, limit-invalid, body-invalid",
     401: "unauthorized",
     403: "scope-denied",
     404: "not-found",
+    408: "request-timeout",
     409: "cursor-epoch, cursor-ahead",
     410: "cursor-expired, page-expired",
+    413: "content-too-large",
     429: "rate-limited",
     503: "starting, store-unavailable",
 }
 
 
-def _problems(*statuses: int) -> JsonObject:
-    content = {"application/problem+json": {"schema": _ref("Problem")}}
-    return {str(status): {"description": _PROBLEM_TEXTS[status], "content": content} for status in statuses}
+def _operation(
+    operation_id: str, summary: str, answer: JsonObject, problems: Sequence[int], parameters: Sequence[JsonObject] = ()
+) -> JsonObject:
+    content = {"application/problem+json": {"schema": reference("Problem")}}
+    refusals = {str(status): {"description": _PROBLEM_TEXTS[status], "content": content} for status in sorted(problems)}
+    found: JsonObject = {"operationId": operation_id, "summary": summary, "responses": {"200": answer, **refusals}}
+    return found | ({"parameters": list(parameters)} if parameters else {})
 
 
-def _operation(operation_id: str, summary: str, responses: JsonObject) -> JsonObject:
-    return {"operationId": operation_id, "summary": summary, "security": [], "responses": responses}
+def _open(operation_id: str, summary: str, answer: JsonObject, problems: Sequence[int] = ()) -> JsonObject:
+    """An operation that needs no token."""
+    return _operation(operation_id, summary, answer, problems) | {"security": []}
 
 
 def _parameter(name: str, where: str, schema: JsonObject, description: str) -> JsonObject:
@@ -254,13 +193,14 @@ def _parameter(name: str, where: str, schema: JsonObject, description: str) -> J
     return {"name": name, "in": where, "schema": schema, "description": description, **required}
 
 
+_OBJECTS = _parameter("objects", "query", TEXT, "Comma-separated subset of the objects.")
+_VERSIONS = _parameter("versions", "query", _FLAG, "Adds `_v`, the row's version, to each row.")
+_ENVELOPE = _parameter("envelope", "query", _FLAG, "Repeats the Sync headers in a member `_sync`.")
+
+
 def _json(description: str, schema: JsonObject | None = None) -> JsonObject:
     return {"description": description, "content": {"application/json": {"schema": schema or {"type": "object"}}}}
 
 
-def _content(media_type: str) -> JsonObject:
-    return {"description": "The page.", "content": {media_type: {"schema": _TEXT}}}
-
-
-def _ref(name: str) -> JsonObject:
-    return {"$ref": f"#/components/schemas/{name}"}
+def _content(media_type: str, description: str) -> JsonObject:
+    return {"description": description, "content": {media_type: {"schema": TEXT}}}

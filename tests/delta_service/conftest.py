@@ -16,6 +16,7 @@ import pytest
 from delta_service.app import DeltaService
 from delta_service.settings import ServiceSettings
 from delta_service.store.writer import DeltaStoreWriter
+from tests.delta_service.contract import assert_described
 from tests.delta_service.model import IDENTITY, Row, World, body_of, change_set
 
 SECRET = b"a secret of more than thirty-two bytes, for tests"
@@ -56,7 +57,7 @@ def token(territories: list[str], *, secret: bytes = SECRET, algorithm: str = "H
 
 
 class Device:
-    """A client with a token that remembers nothing."""
+    """A client with a token that remembers nothing, and believes no answer that the service's description has not."""
 
     def __init__(self, client: httpx.AsyncClient, bearer: str | None) -> None:
         self._client = client
@@ -66,10 +67,14 @@ class Device:
         """``north`` and ``south`` as paths are their deltas."""
         path = {"north": "/v1/territories/T-NORTH/delta", "south": "/v1/territories/T-SOUTH/delta"}.get(path, path)
         query = {key: str(value) for key, value in parameters.items()}
-        return await self._client.get(path, params=query or None, headers=self._headers | (headers or {}))
+        answer = await self._client.get(path, params=query or None, headers=self._headers | (headers or {}))
+        assert_described(answer)
+        return answer
 
     async def post(self, path: str, body: object) -> httpx.Response:
-        return await self._client.post(path, json=body, headers=self._headers)
+        answer = await self._client.post(path, json=body, headers=self._headers)
+        assert_described(answer)
+        return answer
 
     async def cursor(self, path: str = "north", **parameters: object) -> str:
         return (await self.get(path, **parameters)).headers["sync-cursor"]
