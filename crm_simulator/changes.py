@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from crm_simulator.crm import Crm, DeletedItem, Touched
+from crm_simulator.kinds import ObjectType
 from crm_simulator.records import Record
-from crm_simulator.schema import OBJECTS, PROTECTED, RECORD_TYPES, ObjectType
+from crm_simulator.schema import OBJECTS, PROTECTED, RECORD_TYPES
 from crm_simulator.values import stamp
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from crm_simulator.kinds import Field, ObjectType
 from crm_simulator.records import IdSequence, Record, Table
-from crm_simulator.schema import OBJECTS, Field, ObjectType
+from crm_simulator.schema import OBJECTS
 from crm_simulator.values import V1_FORMAT, parse_stamp, stamp
 
 RETENTION_DAYS = 30  # of the event log and of deleted items

@@ -6,7 +6,7 @@ from lxml import etree
 
 from crm_simulator import faults
 from crm_simulator.crm import Crm, DeletedItem
-from crm_simulator.schema import MAX_PAGE_ROWS, QUERY_PAGE_ROWS
+from crm_simulator.kinds import MAX_PAGE_ROWS, QUERY_PAGE_ROWS
 from crm_simulator.searchspec import Comparison, Joined, Node, SearchSpecError, parse_template
 from crm_simulator.soap import answer, child, children, escaped, local, text_of
 from crm_simulator.values import V1_FORMAT, parse_stamp, stamp

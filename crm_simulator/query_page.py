@@ -8,9 +8,10 @@ from lxml import etree
 
 from crm_simulator import faults
 from crm_simulator.crm import Crm
+from crm_simulator.kinds import MAX_PAGE_ROWS, QUERY_PAGE_ROWS, ChildList, ObjectType
 from crm_simulator.query import Finder, Sort
 from crm_simulator.records import Record
-from crm_simulator.schema import MAX_PAGE_ROWS, OBJECTS, QUERY_PAGE_ROWS, ChildList, ObjectType
+from crm_simulator.schema import OBJECTS
 from crm_simulator.searchspec import Joined, Node, SearchSpecError, parse, parse_template
 from crm_simulator.soap import Column, answer, cells, child, children, column, local, text_of
 

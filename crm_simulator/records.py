@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sortedcontainers import SortedList  # type: ignore[import-untyped]
 
-from crm_simulator.schema import ObjectType
+from crm_simulator.kinds import ObjectType
 
 _POD_PREFIX = "1QA2"
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -7,99 +7,8 @@ the text that goes on the wire; None is a blank.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 
-QUERY_PAGE_ROWS = 10
-MAX_PAGE_ROWS = 100
-
-
-@dataclass(frozen=True)
-class Path:
-    """How a joined field is found: the ``field`` values, space separated, of the ``object`` that ``key`` names."""
-
-    key: str
-    object: str
-    fields: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Field:
-    """One element of a row.
-
-    ``type`` is an XSD type. ``ref`` names the object whose id the field holds. ``join`` marks a field that is read
-    through a reference and changes with it, without a trace on this row. ``stamp`` (id field, date field) marks the
-    CRM's "Full Name, date" texts.
-    """
-
-    name: str
-    type: str = "string"
-    ref: str | None = None
-    join: Path | None = None
-    stamp: tuple[str, str] | None = None
-
-    @property
-    def stored(self) -> bool:
-        return self.join is None and self.stamp is None
-
-
-@dataclass(frozen=True)
-class ChildList:
-    """A list element of a row: ``rows`` of object ``target`` whose ``key`` field holds the parent's id."""
-
-    list: str
-    row: str
-    target: str
-    key: str
-
-
-@dataclass(frozen=True)
-class ObjectType:
-    """One record type. ``owner`` names the field whose (account's) deletion takes the row with it."""
-
-    name: str
-    fields: tuple[Field, ...]
-    children: tuple[ChildList, ...] = ()
-    label: tuple[str, ...] = ()
-    owner: str | None = None
-    indexes: tuple[str, ...] = ()
-    tracked: bool = True
-    top_level: bool = True
-    operations: tuple[str, ...] = ("QueryPage", "Insert", "Update", "Delete", "Execute")
-
-    @cached_property
-    def by_name(self) -> Mapping[str, Field]:
-        return {field.name: field for field in self.fields}
-
-    @cached_property
-    def stored(self) -> tuple[Field, ...]:
-        return tuple(field for field in self.fields if field.stored)
-
-    @cached_property
-    def position(self) -> Mapping[str, int]:
-        """Where a stored field's value is in a record."""
-        return {field.name: index for index, field in enumerate(self.stored)}
-
-    @cached_property
-    def references(self) -> tuple[Field, ...]:
-        return tuple(field for field in self.fields if field.ref)
-
-    @cached_property
-    def child_by_list(self) -> Mapping[str, ChildList]:
-        return {child.list: child for child in self.children}
-
-    @property
-    def service_namespace(self) -> str:
-        return f"urn:crmondemand/ws/ecbs/{self.name.lower()}/"
-
-    @property
-    def query_namespace(self) -> str:
-        return f"urn:/crmondemand/xml/{self.name}/Query"
-
-    @property
-    def data_namespace(self) -> str:
-        return f"urn:/crmondemand/xml/{self.name}/Data"
-
+from crm_simulator.kinds import ChildList, Field, ObjectType, Path
 
 _USER_PARTS = ("Alias", "EMailAddr", "ExternalSystemId", "FirstName", "FullName", "IntegrationId", "LastName")
 AUDIT = (
@@ -144,7 +53,12 @@ def _object(name: str, *fields: Field, **options: object) -> ObjectType:
     return ObjectType(name, (*AUDIT, *fields, *_decorations()), **options)  # type: ignore[arg-type]
 
 
-_CUSTOM = _texts("CustomText0", "CustomText1", "CustomPickList0")
+_CUSTOM = (
+    Field("CustomText0", tag="stRegistrationNumber"),
+    Field("CustomText1"),
+    Field("CustomPickList0", tag="plSegment"),
+    Field("CustomBoolean0", "boolean", tag="bKeyCustomer"),
+)
 _TERRITORY = (
     Field("TerritoryId", ref="Territory"),
     _joined("Territory", "TerritoryId", "Territory", "TerritoryName"),
@@ -171,6 +85,7 @@ ACCOUNT = _object(
     _joined("TerritoryExternalId", "TerritoryId", "Territory", "ExternalSystemId"),
     *_ASSIGNMENT,
     *_CUSTOM,
+    children=(ChildList("ListOfBook", "Book", "AccountBook", "AccountId"),),
     label=("AccountName",),
     indexes=("TerritoryId", "ParentAccountId"),
 )
@@ -185,7 +100,10 @@ CONTACT = _object(
     *_OWNER,
     *_TERRITORY,
     *_CUSTOM,
-    children=(ChildList("ListOfAccount", "Account", "ContactAccount", "ContactId"),),
+    children=(
+        ChildList("ListOfAccount", "Account", "ContactAccount", "ContactId"),
+        ChildList("ListOfBook", "Book", "ContactBook", "ContactId"),
+    ),
     label=("ContactFirstName", "ContactLastName"),
     indexes=("AccountId",),
 )
@@ -273,6 +191,47 @@ USER = _object(
     label=("FirstName", "LastName"),
     operations=("QueryPage", "Insert", "Update", "Execute"),
 )
+BOOK = _object(
+    "Book",
+    *_texts("BookName", "BookType", "Description", "PartnerId"),
+    Field("CanContainDataFlag", "boolean"),
+    Field("ParentBookId", ref="Book"),
+    _joined("ParentBookName", "ParentBookId", "Book", "BookName"),
+    label=("BookName",),
+    indexes=("ParentBookId",),
+    tracked=False,
+)
+
+
+def _book_rows(owner: str) -> ObjectType:
+    """Rows of an object's ListOfBook: one for each book a record is in."""
+    return _object(
+        f"{owner}Book",
+        Field(f"{owner}Id", ref=owner),
+        Field("BookId", ref="Book"),
+        _joined("BookName", "BookId", "Book", "BookName"),
+        _joined("BookType", "BookId", "Book", "BookType"),
+        Field("Primary", "boolean"),
+        indexes=(f"{owner}Id", "BookId"),
+        tracked=False,
+        top_level=False,
+    )
+
+
+ACCOUNT_BOOK = _book_rows("Account")
+CONTACT_BOOK = _book_rows("Contact")
+# Computed by the CRM itself; its rows are brought up to date when somebody asks.
+SERVICE_ALLOTMENT = _object(
+    "ServiceAllotment",
+    *_texts("Name", "DisplayName", "Description", "AllotmentType", "AllotmentUnit", "EmailAlertList"),
+    Field("Value", "decimal"),
+    Field("CurrentUsage", "decimal"),
+    Field("RemainingUsage", "decimal"),
+    Field("AlertThreshold", "decimal"),
+    Field("AlertEnabled", "boolean"),
+    tracked=False,
+    operations=("QueryPage",),
+)
 MODIFICATION_TRACKING = _object(
     "ModificationTracking",
     *_texts("ObjectName", "ObjectId", "ChildName", "ChildId", "EventName"),
@@ -292,7 +251,18 @@ OBJECTS: Mapping[str, ObjectType] = {
         OPPORTUNITY,
         ACTIVITY,
         ORDER,
+        BOOK,
+        ACCOUNT_BOOK,
+        CONTACT_BOOK,
+        SERVICE_ALLOTMENT,
         MODIFICATION_TRACKING,
     )
 }
-RECORD_TYPES = tuple(name for name, kind in OBJECTS.items() if kind.top_level and name != "ModificationTracking")
+# What users work with: not the rows that the CRM writes about itself.
+RECORD_TYPES = tuple(
+    name
+    for name, kind in OBJECTS.items()
+    if kind.top_level and name not in ("ModificationTracking", "ServiceAllotment")
+)
+# Records that belong to books, and the rows that say to which.
+BOOK_ROWS: Mapping[str, str] = {"Account": "AccountBook", "Contact": "ContactBook"}

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from crm_simulator.kinds import ObjectType
 from crm_simulator.records import Record
-from crm_simulator.schema import ObjectType
 from crm_simulator.values import canonical, comparable
 
 Predicate = Callable[[Record], bool]

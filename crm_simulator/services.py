@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from crm_simulator import faults, older_services
 from crm_simulator.crm import Crm
+from crm_simulator.kinds import ObjectType
 from crm_simulator.query import Finder
 from crm_simulator.query_page import QueryPages
-from crm_simulator.schema import OBJECTS, ObjectType
+from crm_simulator.schema import OBJECTS
 from crm_simulator.soap import Call
 from crm_simulator.writes import Writes
 

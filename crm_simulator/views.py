@@ -9,7 +9,8 @@ from typing import Any
 
 from crm_simulator.changes import linked_accounts
 from crm_simulator.crm import Crm
-from crm_simulator.schema import DECORATIONS, OBJECTS, RECORD_TYPES, ObjectType
+from crm_simulator.kinds import ObjectType
+from crm_simulator.schema import DECORATIONS, OBJECTS, RECORD_TYPES
 
 _SEARCH_ROWS = 12
 _RECENT_ACTIONS = 50

@@ -6,6 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from faker import Faker
+from faker.providers.address.it_IT import Provider as ItalianAddresses
 
 _POOL_SIZE = 250
 _TRANSLITERATED = str.maketrans({"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "đ": "d"})
@@ -145,13 +146,18 @@ def countries(seed: int) -> list[Country]:
                 dialing_code=dialing_code,
                 first_names=[fake.first_name() for _ in range(_POOL_SIZE)],
                 last_names=[fake.last_name() for _ in range(_POOL_SIZE)],
-                cities=list(dict.fromkeys(fake.city() for _ in range(_POOL_SIZE))),
+                cities=list(dict.fromkeys(_city(fake, locale) for _ in range(_POOL_SIZE))),
                 streets=[fake.street_address() for _ in range(_POOL_SIZE)],
                 postcodes=[fake.postcode() for _ in range(_POOL_SIZE)],
                 naming=naming,
             )
         )
     return found
+
+
+def _city(fake: Faker, locale: str) -> str:
+    # Faker keeps the Italian cities in a set's order, which is another one in each process.
+    return str(fake.random_element(sorted(ItalianAddresses.cities)) if locale == "it_IT" else fake.city())
 
 
 def ascii_name(text: str) -> str:

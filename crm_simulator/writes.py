@@ -8,7 +8,8 @@ from lxml import etree
 
 from crm_simulator import changes, faults
 from crm_simulator.crm import Crm, Touched
-from crm_simulator.schema import AUDIT, PROTECTED, ObjectType
+from crm_simulator.kinds import ObjectType
+from crm_simulator.schema import AUDIT, PROTECTED
 from crm_simulator.soap import answer, cells, child, children, column, local
 from crm_simulator.values import written
 

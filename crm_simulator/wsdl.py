@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lxml import etree
 
-from crm_simulator.schema import OBJECTS, Field, ObjectType
+from crm_simulator.kinds import Field, ObjectType
+from crm_simulator.schema import OBJECTS
 
 ADDRESS = "https://secure-ausomxxxx.crmondemand.com/Services/Integration"
 DELETED_ITEM_NAMESPACE = "urn:crmondemand/ws/deleteditem/"

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 
 from crm_simulator.crm import Clock, Crm
@@ -17,6 +20,15 @@ def data_set(seed: int) -> dict[str, list[list[str | None]]]:
 def test_the_same_seed_gives_the_same_rows_and_another_one_does_not() -> None:
     assert data_set(3) == data_set(3)
     assert data_set(3) != data_set(4)
+
+
+def test_the_names_do_not_depend_on_the_process() -> None:
+    program = "from crm_simulator.vocabulary import countries; print(countries(1))"
+    printed = {
+        subprocess.check_output([sys.executable, "-c", program], env=os.environ | {"PYTHONHASHSEED": seed})
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
 
 
 def test_every_reference_leads_to_a_row(simulator: Simulator) -> None:
