@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -29,6 +29,9 @@ from delta_service.sync_headers import SyncFacts
 from delta_service.watch import StoreWatch
 
 MEMOISED_ANSWERS = 20_000
+# Small answers are kept whole for the next device that asks the same, beside the pages that they are made of.
+READY_BODY_BYTES = 65_536
+READY_BYTES = 32 * 2**20
 
 JSON = b"application/json"
 COMMON_HEADERS: Headers = [
@@ -45,6 +48,13 @@ class Quiet(NamedTuple):
     body: bytes
 
 
+class Ready(NamedTuple):
+    """A whole answer with something new, and what has to be noted each time it is given."""
+
+    answer: Answer
+    record: Callable[[str], None]
+
+
 class DeltaRoutes:
     """Answers ``/v1/delta`` and ``/v1/territories/{territory}/delta``."""
 
@@ -55,20 +65,26 @@ class DeltaRoutes:
         self._watch = watch
         self._source = source
         self._snapshots = TokenBucket(settings.snapshots_per_second)
-        self._memo: dict[tuple[bytes | None, str | None, bytes, bytes | None], Quiet] = {}
+        self._memo: dict[tuple[object, ...], Quiet] = {}
+        self._ready: dict[tuple[object, ...], Ready] = {}
+        self._ready_bytes = 0
         self._memo_state: StoreState | None = None
 
     async def answer(self, request: ScopedRequest) -> Answer:
         """Raises :class:`ProblemError`."""
         claims = await self._authenticator.authenticate(request.authorization, request.client)
         state = self._watch.current()
-        # Answers with nothing new hold until the next look at the store finds a commit.
+        # Answers hold until the next look at the store finds a commit.
         if state is not self._memo_state:
-            self._memo, self._memo_state = {}, state
+            self._memo, self._ready, self._ready_bytes, self._memo_state = {}, {}, 0, state
         memo_key = (request.authorization, request.territory, request.query_string, request.accept)
         quiet = self._memo.get(memo_key)
         if quiet is not None and request.prefer is None:
             return _quiet_answer(quiet, request)
+        ready = self._ready.get((*memo_key, request.accept_encoding))
+        if ready is not None and request.prefer is None and request.if_none_match is None:
+            ready.record(request.request_id)
+            return ready.answer
 
         query = parse_query(request.query_string, StoreNames(state.objects, state.epoch, state.cursor_key))
         preferred_seconds = preferred_wait_seconds((request.prefer or b"").decode("latin-1"))
@@ -79,7 +95,9 @@ class DeltaRoutes:
             state = self._watch.current()
             question, now_seq = await self._question(claims, request, query, state)
         if not question.nothing_new(state):
-            answer = await self._deliver(request, question, now_seq, state)
+            answer, record = await self._deliver(request, question, now_seq, state)
+            if record is not None and state is self._memo_state and request.prefer is None:
+                self._keep((*memo_key, request.accept_encoding), Ready(answer, record))
         else:
             quiet = await self._quiet(question, state, ndjson=request.ndjson)
             if not wait_seconds and state is self._memo_state and len(self._memo) < MEMOISED_ANSWERS:
@@ -113,12 +131,21 @@ class DeltaRoutes:
             body = with_envelope(body, facts.members())
         return Quiet(etag, [(b"content-type", JSON), *headers], body)
 
-    async def _deliver(self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState) -> Answer:
+    def _keep(self, key: tuple[object, ...], ready: Ready) -> None:
+        size = len(ready.answer.body)
+        if size <= READY_BODY_BYTES and self._ready_bytes + size <= READY_BYTES and len(self._ready) < MEMOISED_ANSWERS:
+            self._ready[key] = ready
+            self._ready_bytes += size
+
+    async def _deliver(
+        self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState
+    ) -> tuple[Answer, Callable[[str], None] | None]:
+        """The answer, and how to record it where it may be given again."""
         etag = _etag(question, now_seq, state, ndjson=request.ndjson)
         validators: Headers = [(b"etag", etag), *COMMON_HEADERS]
         if _matches(request.if_none_match, etag):
             metrics.NOT_MODIFIED.inc()
-            return Answer(304, validators)
+            return Answer(304, validators), None
         coding = chosen_coding(request.accept_encoding or b"")
         page_coding = None if question.envelope else coding
         if question.replaces and question.after is None:
@@ -126,11 +153,12 @@ class DeltaRoutes:
             if not (ready or self._snapshots.admits()):
                 raise rate_limited("Too many devices fetch everything at once. Ask again later.")
         facts = await self._source.facts(question, now_seq, state)
-        (metrics.SNAPSHOT if question.replaces else metrics.DELTA).inc()
+        kind = metrics.SNAPSHOT if question.replaces else metrics.DELTA
         if request.ndjson:
             pieces = compress_stream(self._lines(request, question, now_seq, state, facts), coding)
             headers = [(b"content-type", NDJSON), *facts.streamed_headers(), *_encoding(coding), *validators]
-            return Answer(200, headers, stream=pieces)
+            kind.inc()
+            return Answer(200, headers, stream=pieces), None
 
         page = await self._source.page(question, now_seq, state, page_coding)
         if page.after is None:
@@ -142,9 +170,16 @@ class DeltaRoutes:
         if question.envelope:
             whole = with_envelope(body, facts.members())
             body, found_coding = await asyncio.to_thread(compress, whole, coding)
-        kind = "page" if question.after is None else "next-page"
-        record_delivery(kind, question, now_seq, page.counts, len(body), request.request_id)
-        return Answer(200, [(b"content-type", JSON), *facts.headers(), *_encoding(found_coding), *validators], body)
+
+        def record(request_id: str) -> None:
+            kind.inc()
+            record_delivery(
+                "page" if question.after is None else "next-page", question, now_seq, page.counts, len(body), request_id
+            )
+
+        record(request.request_id)
+        headers = [(b"content-type", JSON), *facts.headers(), *_encoding(found_coding), *validators]
+        return Answer(200, headers, body), record
 
     async def _lines(
         self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState, facts: SyncFacts

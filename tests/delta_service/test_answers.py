@@ -409,3 +409,26 @@ def test_the_store_may_be_replaced_under_a_running_service(run: RunScenario) -> 
         assert (await device.get(page)).json()["code"] == "page-expired"
 
     run(scenario)
+
+
+def test_an_answer_given_again_is_the_same_is_recorded_and_ends_with_the_next_publication(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(running: Running) -> None:
+        device = running.device("T-NORTH")
+        first = await device.get("north", since=1)
+        monkeypatch.setattr(running.service._pool, "run", None)  # no store is asked
+        with caplog.at_level("INFO", logger="delta_service.audit"):
+            again = await device.get("north", {"X-Request-Id": "again"}, since=1)
+        monkeypatch.undo()
+        assert (again.content, again.headers) == (first.content, first.headers)
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert line.startswith("delivered scope=T-NORTH from=1@T-NORTH to=4 kind=page insert=1 update=0 deleted=2 ")
+        assert line.endswith(" request=again")
+        assert "A2" not in line
+        await running.publish([*WORLDS, world({A1: 2}, {"T-NORTH": [A1]})])
+        later = await device.get("north", since=1)
+        assert len(later.json()["account"]["update"]) == 1
+        assert (await running.device("T-SOUTH").get("north", since=1)).status_code == 403
+
+    run(scenario)
