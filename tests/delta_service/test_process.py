@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -86,6 +87,13 @@ def test_a_device_syncs_with_a_minted_token_while_publications_arrive(tmp_path: 
             wait_until(caught_up, "the next publications")
         with client.stream("GET", "/v1/delta", headers=bearer | {"Accept": "application/x-ndjson"}) as stream:
             assert list(stream.iter_lines())[-1].startswith('{"trailer":')
+        with client.stream("GET", "/v1/events", headers=bearer) as stream:
+            assert "event: publication" in itertools.islice(stream.iter_lines(), 4)
+
+        def nobody_waits() -> bool:
+            return "delta_waiting 0.0" in client.get("/metrics").text
+
+        wait_until(nobody_waits, "the end of a stream whose reader has gone")
         assert client.get("/v1/delta").status_code == 401
         assert "delta_requests_total" in client.get("/metrics").text
     log = (tmp_path / "service.log").read_text()
