@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint format lock bench clean
+.PHONY: help install demo test laws lint format lock bench clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ demo: install  ## start simulator, Dagster, delta service and device page on loo
 
 test: install  ## run all tests that this machine can run
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+laws: install  ## the delta's laws over 20,000 generated cases (about ten minutes)
+	LAW_CASES=2500 $(BIN)/python -m pytest tests/delta_service/test_laws.py
 
 lint: install  ## ruff and mypy --strict
 	$(BIN)/ruff check .
