@@ -33,12 +33,13 @@ READ_STATE = "SELECT cursor, next_page, route FROM sync"
 WRITE_STATE = "UPDATE sync SET cursor = ?, next_page = ?, route = ?"
 FORGET_STAGED = "DELETE FROM staged"
 # Naming a row twice in one answer breaks the contract: the key refuses it.
-STAGE = "INSERT INTO staged VALUES (?, ?, ?)"
+STAGE = "INSERT INTO staged (object, id, body) VALUES (?, ?, ?)"
 REMOVE_UNLISTED = """DELETE FROM row WHERE NOT EXISTS
     (SELECT 1 FROM staged WHERE staged.object = row.object AND staged.id = row.id)"""
 REMOVE_DELETED = """DELETE FROM row WHERE EXISTS
     (SELECT 1 FROM staged WHERE staged.object = row.object AND staged.id = row.id AND staged.body IS NULL)"""
-WRITE_STAGED = "INSERT OR REPLACE INTO row SELECT object, id, body FROM staged WHERE body IS NOT NULL"
+WRITE_STAGED = """INSERT OR REPLACE INTO row (object, id, body)
+    SELECT object, id, body FROM staged WHERE body IS NOT NULL"""
 
 
 class ConcurrentUseError(Exception):
