@@ -193,3 +193,25 @@ def test_rxdb_survives_a_lapse_and_a_revocation(rxdb: Path, service: Served) -> 
         client("stop")
         client("start")
         assert_follows(client, service, "T1")
+
+
+def test_rxdb_keeps_no_row_of_pages_that_could_not_be_completed(rxdb: Path, service: Served) -> None:
+    with driving(rxdb, service, bearer("T1"), BATCH_SIZE="7") as client:
+        client("startWithHeldPages")
+        wait_until(lambda: client("heldPages") == 3, "the second pages to be asked for")
+        # The first pages are there, and what is in them has to go without any delta that says so.
+        assert rows_of(client("rows"))
+        service.publications.realign("T1", "T3", 0.9)
+        service.publications.await_served(service.http)
+        client("expirePages")
+        assert_follows(client, service, "T1")
+
+
+def test_rxdb_follows_a_token_whose_territories_change(rxdb: Path, service: Served) -> None:
+    with driving(rxdb, service, bearer("T1"), BATCH_SIZE="1000") as client:
+        client("start")
+        for scope in (("T1", "T2"), ("T2", "T3"), ("T3",), ("T1",)):
+            client("stop")
+            client("token", bearer(*scope))
+            client("start")
+            assert_follows(client, service, *scope)
