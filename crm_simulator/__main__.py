@@ -17,6 +17,7 @@ from granian.server.embed import Server
 from starlette.applications import Starlette
 
 from crm_simulator.app import ENDPOINT, ServerOptions, build_app
+from crm_simulator.book_generator import generate_books
 from crm_simulator.crm import DEFAULT_TRACKED, Crm
 from crm_simulator.generator import generate
 from crm_simulator.schema import RECORD_TYPES
@@ -27,13 +28,15 @@ from crm_simulator.wsdl import write_all
 def main() -> None:
     arguments = _parse(sys.argv[1:])
     if arguments.command == "wsdl":
-        write_all(arguments.out)
+        write_all(arguments.out, arguments.custom_tags)
         return
     _refuse_shared_port(arguments.host, arguments.port)
     crm = Crm(DEFAULT_TRACKED | frozenset(arguments.track))
     # The data set has no cycles and stays for good: collections would only walk all of it, again and again.
     gc.disable()
     generate(crm, arguments.accounts, arguments.territories, arguments.seed)
+    if arguments.books:
+        generate_books(crm, arguments.books, arguments.seed)
     gc.freeze()
     gc.enable()
     options = ServerOptions(
@@ -89,6 +92,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8081)
     parser.add_argument("--accounts", type=_count, default=500)
     parser.add_argument("--territories", type=_count, default=20)
+    parser.add_argument("--books", type=_count, help="books of business to put the accounts in; none by default")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--min-interval-ms", type=int, default=50, help="between two requests of a session")
     parser.add_argument("--latency-ms", type=int, default=0, help="added to each answer")
@@ -97,6 +101,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command")
     wsdl = commands.add_parser("wsdl", help="write the WSDL files")
     wsdl.add_argument("--out", type=Path, required=True)
+    wsdl.add_argument("--custom-tags", action="store_true", help="with a company's own names of custom fields")
     return parser.parse_args(words)
 
 

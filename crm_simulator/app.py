@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
 
 from crm_simulator import faults
 from crm_simulator.control import control_routes
 from crm_simulator.crm import Crm
+from crm_simulator.fault_table import scripted
 from crm_simulator.injection import FaultOrder, FaultScript
+from crm_simulator.mischief import Answer, DroppedResponse, StalledResponse, spoil
 from crm_simulator.services import Services
 from crm_simulator.sessions import LoginError, Session, Sessions
 from crm_simulator.soap import Credentials, parse_call
@@ -28,10 +29,6 @@ ENDPOINT = "/Services/Integration"
 _COOKIE = "JSESSIONID"
 _PAGE = Path(__file__).with_name("page")
 _IN_PATH = re.compile(r";jsessionid=([^/;?]+)", re.IGNORECASE)
-_MAINTENANCE = (
-    "<!DOCTYPE html><html><head><title>Scheduled maintenance</title></head>"
-    "<body><h1>Oracle CRM On Demand is not available</h1><p>We are performing maintenance.</p></body></html>"
-)
 
 
 @dataclass(frozen=True)
@@ -44,37 +41,33 @@ class ServerOptions:
     fault_status: int = 500
 
 
-class DroppedResponse(Response):
-    """Promises more than it sends and ends there, upon which the server breaks the connection."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/xml"), (b"content-length", b"100000")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b'<?xml version="1.0"?>', "more_body": True})
-
-
 class Endpoint:
     """``/Services/Integration``: SOAP by POST, login and logoff by either."""
 
-    def __init__(self, crm: Crm, options: ServerOptions, script: FaultScript) -> None:
+    def __init__(self, crm: Crm, options: ServerOptions, script: FaultScript, sessions: Sessions) -> None:
         self._options = options
         self._script = script
         self._crm = crm
         self._services = Services(crm)
-        self._sessions = Sessions(options.credentials, crm.clock.now, options.min_interval_ms)
+        self._sessions = sessions
 
     async def handle(self, request: Request) -> Response:
-        if self._options.latency_ms:
-            await asyncio.sleep(self._options.latency_ms / 1000)
-        command = request.query_params.get("command")
-        if command == "login":
-            return self._login(request)
-        if command == "logoff":
-            self._sessions.logoff(_session_id(request))
-            return Response("logged off", media_type="text/plain")
-        if request.method != "POST":
-            return Response("Web services are called by POST.", media_type="text/plain")
-        return await self._call(request, await request.body())
+        meter = self._crm.meter
+        meter.requests_under_way += 1
+        try:
+            if self._options.latency_ms:
+                await asyncio.sleep(self._options.latency_ms / 1000)
+            command = request.query_params.get("command")
+            if command == "login":
+                return self._login(request)
+            if command == "logoff":
+                self._sessions.logoff(_session_id(request))
+                return Response("logged off", media_type="text/plain")
+            if request.method != "POST":
+                return Response("Web services are called by POST.", media_type="text/plain")
+            return await self._call(request, await request.body())
+        finally:
+            meter.requests_under_way -= 1
 
     def _login(self, request: Request) -> Response:
         encoded = request.query_params.get("isEncoded") == "Y"
@@ -95,46 +88,48 @@ class Endpoint:
         order: FaultOrder | None = None
         status = 200
         try:
+            self._crm.meter.check_concurrency()
+            if len(body) > self._crm.meter.limits.request_kilobytes * 1024:
+                raise faults.malformed("it is larger than the limit for web service requests")
             call = parse_call(body, request.headers.get("soapaction"))
             session = self._sessions.admit(call.credentials, _session_id(request), call.keep_session)
             order = self._script.take(call.operation)
             if order is not None and order.kind == "stall":
                 await asyncio.sleep(order.seconds)
             if order is not None and order.kind == "code":
-                raise faults.scripted(order.code)
+                raise scripted(order.code, order.case, order.language)
             text = self._services.answer(call)
         except faults.SoapFault as fault:
             self._crm.refused_sign_ins += isinstance(fault, faults.SecurityFault)
             text, status = fault.xml, self._options.fault_status
+        answer = Answer(text.encode(), status)
         if order is not None and order.kind == "reset":
             return DroppedResponse()
-        response = self._response(request, text, status, order)
+        if order is not None and order.kind == "slow_body":
+            return StalledResponse(answer, order.seconds)
+        response = _response(request, spoil(answer, order) if order is not None else answer)
         if session is not None:
             response.set_cookie(_COOKIE, session.id, httponly=True)
         return response
 
-    def _response(self, request: Request, text: str, status: int, order: FaultOrder | None) -> Response:
-        content = text.encode()
-        media_type = "text/xml;charset=UTF-8"
-        if order is not None:
-            status = order.status or status
-            if order.kind == "truncated":
-                content = content[: len(content) // 2]
-            elif order.kind == "empty":
-                content = b""
-            elif order.kind == "html":
-                content, media_type = _MAINTENANCE.encode(), "text/html;charset=UTF-8"
-        headers = {"content-type": media_type}
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            content = gzip.compress(content, compresslevel=1, mtime=0)
-            headers["content-encoding"] = "gzip"
-        return Response(content, status, headers)
+
+def _response(request: Request, answer: Answer) -> Response:
+    content, encoding = answer.content, answer.encoding
+    if encoding is None and "gzip" in request.headers.get("accept-encoding", ""):
+        content, encoding = gzip.compress(content, compresslevel=1, mtime=0), "gzip"
+    headers = {"content-type": answer.media_type}
+    if encoding is not None:
+        headers["content-encoding"] = encoding
+    return Response(content, answer.status, headers)
 
 
 def build_app(crm: Crm, options: ServerOptions | None = None) -> Starlette:
     """The application over a filled CRM."""
+    options = options or ServerOptions()
     script = FaultScript()
-    endpoint = Endpoint(crm, options or ServerOptions(), script)
+    crm.meter.limits.min_interval_ms = options.min_interval_ms
+    sessions = Sessions(options.credentials, crm.clock.now, crm.meter.limits)
+    endpoint = Endpoint(crm, options, script, sessions)
 
     async def page(request: Request) -> Response:
         return FileResponse(_PAGE / "index.html", headers={"cache-control": "no-cache"})
@@ -142,7 +137,8 @@ def build_app(crm: Crm, options: ServerOptions | None = None) -> Starlette:
     return Starlette(
         routes=[
             Route(ENDPOINT + "{rest:path}", endpoint.handle, methods=["GET", "POST"]),
-            *control_routes(crm, script),
+            Route("/Services/cte/{service}", endpoint.handle, methods=["POST"]),
+            *control_routes(crm, script, sessions),
             Route("/", page),
             Route("/control", page),
             Mount("/page", StaticFiles(directory=_PAGE)),

@@ -6,42 +6,29 @@ Each function returns what it touched. The caller holds the CRM's lock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from typing import Literal
 
+from crm_simulator.books import drop_doubles
 from crm_simulator.crm import Crm, DeletedItem, Touched
-from crm_simulator.kinds import ObjectType
+from crm_simulator.links import follow_primary_account, mark_primary, merge_links
+from crm_simulator.lookup import ChangeError, NoSuchRecordError, live_record
 from crm_simulator.records import Record
 from crm_simulator.schema import OBJECTS, PROTECTED, RECORD_TYPES
-from crm_simulator.values import stamp
 
-
-class ChangeError(Exception):
-    """The change is refused; the message says why."""
-
-
-class NoSuchRecordError(ChangeError):
-    """The record does not exist, or is deleted."""
-
-
-def live_record(crm: Crm, object_name: str, id_: str) -> Record:
-    """Raises :class:`NoSuchRecordError`."""
-    record = crm.tables[object_name].live(id_)
-    if record is None:
-        raise NoSuchRecordError(f"there is no {object_name} {id_!r}, or it is deleted")
-    return record
+# What of a row's own stamps a save moves: both, the modification number only, or neither, as procedures may.
+Stamps = Literal["all", "number", "none"]
+# Which of the two events of a delete are written.
+DeleteEvents = Literal["both", "delete", "predelete", "none"]
 
 
 def insert(crm: Crm, object_name: str, fields: Mapping[str, str | None], events: bool = True) -> Touched:
     """A new record; the first id in the result is its. ``fields`` are in wire form."""
-    kind = OBJECTS[object_name]
-    _check(crm, kind, fields)
-    if missing := [name for name in kind.label[-1:] if not fields.get(name)]:
-        raise ChangeError(f"{object_name} needs {missing[0]}")
+    check(crm, object_name, fields, new=True)
     touched = Touched()
     record = crm.new_record(object_name, dict(fields))
     touched.add(object_name, record.id)
     if object_name == "Contact":
-        _follow_primary_account(crm, record, touched)
+        follow_primary_account(crm, record, touched)
     if events:
         crm.log(touched, "WriteRecordNew", object_name, record)
     return touched
@@ -53,29 +40,28 @@ def update(
     id_: str,
     fields: Mapping[str, str | None],
     events: bool = True,
-    event_age_seconds: int = 0,
+    stamps: Stamps = "all",
 ) -> Touched:
-    """Save changed fields; None clears one. Without ``events`` it is as an import may be: a new date, no event.
-
-    An event with an age shows up only now, after others with later stamps.
-    """
+    """Save changed fields; None clears one. Without ``events`` it is as an import may be: a new date, no event."""
     record = live_record(crm, object_name, id_)
-    _check(crm, OBJECTS[object_name], fields)
+    check(crm, object_name, fields)
     touched = Touched()
-    at = stamp(crm.clock.now() - timedelta(seconds=event_age_seconds))
-    _save(crm, touched, object_name, record, fields, events, at)
+    save(crm, touched, object_name, record, fields, events, stamps)
     return touched
 
 
-def delete(crm: Crm, object_name: str, id_: str, events: str = "both") -> Touched:
+def delete(crm: Crm, object_name: str, id_: str, events: DeleteEvents = "both", cancelled: bool = False) -> Touched:
     """Delete softly. ``events``: which of the two delete events are written, both, delete, predelete or none.
 
-    What an account owns goes with it, without events and without entries in the Deleted Items list.
+    What an account owns goes with it, without events and without entries in the Deleted Items list. A ``cancelled``
+    delete gets no further than its first event.
     """
     record = live_record(crm, object_name, id_)
     touched = Touched()
     if events in ("both", "predelete"):
         crm.log(touched, "PreDeleteRecord", object_name, record)
+    if cancelled:
+        return touched
     _bury(crm, touched, object_name, record)
     if events in ("both", "delete"):
         crm.log(touched, "DeleteRecord", object_name, record)
@@ -119,7 +105,7 @@ def merge(crm: Crm, object_name: str, survivor_id: str, duplicate_id: str, event
     survivor = live_record(crm, object_name, survivor_id)
     duplicate = live_record(crm, object_name, duplicate_id)
     touched = Touched()
-    _merge_links(crm, touched, object_name, survivor_id, duplicate_id)
+    merge_links(crm, touched, object_name, survivor_id, duplicate_id)
     for name, kind in OBJECTS.items():
         for field in kind.references:
             if field.ref != object_name or name == "ContactAccount":
@@ -128,52 +114,17 @@ def merge(crm: Crm, object_name: str, survivor_id: str, duplicate_id: str, event
                 # A record does not become its own parent.
                 crm.alter(name, record, {field.name: None if record.id == survivor_id else survivor_id})
                 touched.add(name, record.id)
+    drop_doubles(crm, object_name, survivor_id)
     if object_name == "Account":
         for link in crm.tables["ContactAccount"].referring("AccountId", survivor_id):
-            _mark_primary(crm, crm.tables["ContactAccount"].get(link, "ContactId") or "")
+            mark_primary(crm, crm.tables["ContactAccount"].get(link, "ContactId") or "")
     else:
-        _mark_primary(crm, survivor_id)
+        mark_primary(crm, survivor_id)
     _bury(crm, touched, object_name, duplicate, alone=True)
     crm.touch(object_name, survivor, {})
     touched.add(object_name, survivor_id)
     if events:
         crm.log(touched, "MergeRecords", object_name, survivor, (object_name, duplicate_id))
-    return touched
-
-
-def link(crm: Crm, contact_id: str, account_id: str, sides: str = "both") -> Touched:
-    """Make an account one of a contact's. ``sides``: which of the two write the event, contact, account, both, none."""
-    contact = live_record(crm, "Contact", contact_id)
-    account = live_record(crm, "Account", account_id)
-    if _link_between(crm, contact_id, account_id) is not None:
-        raise ChangeError(f"contact {contact_id} and account {account_id} are linked already")
-    touched = Touched()
-    _add_link(crm, contact_id, account_id, touched)
-    if crm.tables["Contact"].get(contact, "AccountId") is None:
-        crm.alter("Contact", contact, {"AccountId": account_id})
-    _mark_primary(crm, contact_id)
-    _log_sides(crm, touched, "Associate", contact, account, sides)
-    return touched
-
-
-def unlink(crm: Crm, contact_id: str, account_id: str, sides: str = "both") -> Touched:
-    """Take the link away. If it was to the primary account, another linked one becomes primary, without a trace."""
-    contact = live_record(crm, "Contact", contact_id)
-    account = live_record(crm, "Account", account_id)
-    found = _link_between(crm, contact_id, account_id)
-    if found is None:
-        raise ChangeError(f"contact {contact_id} and account {account_id} are not linked")
-    touched = Touched()
-    links = crm.tables["ContactAccount"]
-    links.purge(found)
-    touched.add("Contact", contact_id)
-    touched.add("Account", account_id)
-    if crm.tables["Contact"].get(contact, "AccountId") == account_id:
-        others = [links.get(other, "AccountId") for other in links.referring("ContactId", contact_id)]
-        crm.alter("Contact", contact, {"AccountId": next((id_ for id_ in others if id_), None)})
-        _mark_primary(crm, contact_id)
-    crm.version += 1
-    _log_sides(crm, touched, "Dissociate", contact, account, sides)
     return touched
 
 
@@ -184,35 +135,40 @@ def realign(crm: Crm, account_ids: list[str], territory_id: str | None, events: 
     if territory_id is not None:
         live_record(crm, "Territory", territory_id)
     for record in records:
-        _save(crm, touched, "Account", record, {"TerritoryId": territory_id}, events)
+        save(crm, touched, "Account", record, {"TerritoryId": territory_id}, events)
     return touched
 
 
-def linked_accounts(crm: Crm, contact_id: str) -> list[str]:
-    """Ids of the live accounts a contact is linked to."""
-    links = crm.tables["ContactAccount"]
-    ids = (links.get(link, "AccountId") or "" for link in links.referring("ContactId", contact_id))
-    return sorted(id_ for id_ in ids if crm.tables["Account"].live(id_) is not None)
-
-
-def _save(
+def save(
     crm: Crm,
     touched: Touched,
     object_name: str,
     record: Record,
     fields: Mapping[str, str | None],
-    events: bool,
-    event_at: str | None = None,
+    events: bool = True,
+    stamps: Stamps = "all",
 ) -> None:
-    crm.touch(object_name, record, dict(fields))
+    """One save of a record, whose fields are known to be right."""
+    changes = dict(fields)
+    if stamps == "all":
+        crm.touch(object_name, record, changes)
+    else:
+        if stamps == "number":
+            number = crm.tables[object_name].get(record, "ModId")
+            changes["ModId"] = str(int(number or 0) + 1)
+        crm.alter(object_name, record, changes)
     touched.add(object_name, record.id)
     if object_name == "Contact" and "AccountId" in fields:
-        _follow_primary_account(crm, record, touched)
+        follow_primary_account(crm, record, touched)
     if events:
-        crm.log(touched, "WriteRecordUpdated", object_name, record, at=event_at)
+        crm.log(touched, "WriteRecordUpdated", object_name, record)
 
 
-def _check(crm: Crm, kind: ObjectType, fields: Mapping[str, str | None]) -> None:
+def check(crm: Crm, object_name: str, fields: Mapping[str, str | None], new: bool = False) -> None:
+    """Raises :class:`ChangeError` for fields that cannot be set so, or are missing from a new record."""
+    kind = OBJECTS[object_name]
+    if new and (missing := [name for name in kind.label[-1:] if not fields.get(name)]):
+        raise ChangeError(f"{object_name} needs {missing[0]}")
     for name, value in fields.items():
         field = kind.by_name.get(name)
         if field is None:
@@ -248,53 +204,3 @@ def _bury(crm: Crm, touched: Touched, object_name: str, record: Record, alone: b
         external_system_id=table.get(record, "ExternalSystemId"),
     )
     crm.version += 1
-
-
-def _link_between(crm: Crm, contact_id: str, account_id: str) -> Record | None:
-    links = crm.tables["ContactAccount"]
-    found = links.referring("ContactId", contact_id)
-    return next((link for link in found if links.get(link, "AccountId") == account_id), None)
-
-
-def _add_link(crm: Crm, contact_id: str, account_id: str, touched: Touched) -> None:
-    fields: dict[str, str | None] = {"ContactId": contact_id, "AccountId": account_id, "PrimaryAccount": "false"}
-    crm.new_record("ContactAccount", fields | {"PrimaryContact": "false"})
-    touched.add("Contact", contact_id)
-    touched.add("Account", account_id)
-
-
-def _follow_primary_account(crm: Crm, contact: Record, touched: Touched) -> None:
-    """The account a contact's own field names is one of its links; earlier ones stay."""
-    account_id = crm.tables["Contact"].get(contact, "AccountId")
-    if account_id is not None and _link_between(crm, contact.id, account_id) is None:
-        _add_link(crm, contact.id, account_id, touched)
-    _mark_primary(crm, contact.id)
-
-
-def _mark_primary(crm: Crm, contact_id: str) -> None:
-    contact = crm.tables["Contact"].records[contact_id]
-    primary = crm.tables["Contact"].get(contact, "AccountId")
-    links = crm.tables["ContactAccount"]
-    for found in links.referring("ContactId", contact_id):
-        crm.alter("ContactAccount", found, {"PrimaryAccount": str(links.get(found, "AccountId") == primary).lower()})
-
-
-def _merge_links(crm: Crm, touched: Touched, object_name: str, survivor_id: str, duplicate_id: str) -> None:
-    """Re-point the duplicate's links; one the survivor has already goes away."""
-    mine, other = ("AccountId", "ContactId") if object_name == "Account" else ("ContactId", "AccountId")
-    links = crm.tables["ContactAccount"]
-    known = {links.get(found, other) for found in links.referring(mine, survivor_id)}
-    for found in links.referring(mine, duplicate_id):
-        far_end = links.get(found, other)
-        if far_end in known:
-            links.purge(found)
-        else:
-            crm.alter("ContactAccount", found, {mine: survivor_id})
-        touched.add("Contact" if object_name == "Account" else "Account", far_end or "")
-
-
-def _log_sides(crm: Crm, touched: Touched, event: str, contact: Record, account: Record, sides: str) -> None:
-    if sides in ("both", "contact"):
-        crm.log(touched, event, "Contact", contact, ("Account", account.id))
-    if sides in ("both", "account"):
-        crm.log(touched, event, "Account", account, ("Contact", contact.id))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+from crm_simulator.agenda import Agenda
 from crm_simulator.kinds import Field, ObjectType
+from crm_simulator.limits import Limits, Meter
 from crm_simulator.records import IdSequence, Record, Table
 from crm_simulator.schema import OBJECTS
+from crm_simulator.sight import Sight
 from crm_simulator.values import V1_FORMAT, parse_stamp, stamp
 
 RETENTION_DAYS = 30  # of the event log and of deleted items
@@ -26,13 +31,23 @@ class Clock:
     def __init__(self, source: Callable[[], float] = time.time) -> None:
         self._source = source
         self._offset_seconds = 0.0
+        self._held: datetime | None = None
 
     def now(self) -> datetime:
         """Aware, UTC."""
-        return datetime.fromtimestamp(self._source() + self._offset_seconds, UTC)
+        return self._held or datetime.fromtimestamp(self._source() + self._offset_seconds, UTC)
 
     def advance(self, seconds: float) -> None:
         self._offset_seconds += seconds
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stand still: whatever happens meanwhile gets one and the same stamp."""
+        self._held = self.now()
+        try:
+            yield
+        finally:
+            self._held = None
 
 
 @dataclass
@@ -44,6 +59,12 @@ class Touched:
 
     def add(self, object_name: str, id_: str) -> None:
         self.ids.setdefault(object_name, []).append(id_)
+
+    def __iadd__(self, other: Touched) -> Touched:
+        for object_name, ids in other.ids.items():
+            self.ids.setdefault(object_name, []).extend(ids)
+        self.events += other.events
+        return self
 
 
 @dataclass(frozen=True)
@@ -70,8 +91,34 @@ class DeletedItem:
     external_system_id: str | None
 
 
+@dataclass
+class TimedBook:
+    """A membership in a book that begins and ends at given stamps, once the server's procedure runs."""
+
+    object_name: str
+    record_id: str
+    book_id: str
+    start: str | None
+    end: str | None
+    primary: bool
+    begun: bool = False
+
+
+@dataclass(eq=False)
+class Assignment:
+    """A record that waits for the assignment engine, and the fields that will set."""
+
+    object_name: str
+    record_id: str
+    outcome: dict[str, str | None]
+    events: bool
+
+
 class Crm:
-    """Everything the simulated CRM knows. Hold ``lock`` around each use; ``version`` moves with every change."""
+    """Everything the simulated CRM knows. Hold ``lock`` around each use; ``version`` moves with every change.
+
+    ``event_offset_seconds`` is how far the clock that stamps events is ahead of the server's.
+    """
 
     def __init__(self, tracked: Collection[str] = DEFAULT_TRACKED, clock: Clock | None = None) -> None:
         self.lock = threading.Lock()
@@ -84,11 +131,37 @@ class Crm:
         self.operations: Counter[str] = Counter()
         self.actions: deque[Action] = deque(maxlen=200)
         self.refused_sign_ins = 0
+        self.agenda = Agenda()
+        self.assignments: list[Assignment] = []
+        self.timed_books: list[TimedBook] = []
+        self.sight = Sight(self.tables)
+        self.meter = Meter(Limits())
+        self.event_offset_seconds = 0.0
+        self._event_age_seconds = 0.0
+        self._event_delay_seconds = 0.0
         self.version = 0
         self._getters: dict[tuple[str, str], Getter] = {}
 
     def now(self) -> str:
         return stamp(self.clock.now())
+
+    def settle(self) -> None:
+        """Catch up with the clock: do what became due."""
+        self.agenda.run(self.clock.now())
+
+    def spend(self, request: str, operations: int = 1) -> None:
+        """Count operations as the CRM does."""
+        self.operations[request] += operations
+        self.meter.spend(self.clock.now(), operations)
+
+    @contextmanager
+    def events_late(self, age_seconds: float, delay_seconds: float) -> Iterator[None]:
+        """Meanwhile events are late: stamped ``age_seconds`` ago, visible only after ``delay_seconds``."""
+        self._event_age_seconds, self._event_delay_seconds = age_seconds, delay_seconds
+        try:
+            yield
+        finally:
+            self._event_age_seconds = self._event_delay_seconds = 0.0
 
     def new_record(self, object_name: str, values: dict[str, str | None]) -> Record:
         """Build a record with its audit fields and add it; ``values`` are in wire form."""
@@ -132,7 +205,7 @@ class Crm:
     ) -> None:
         """Write an event, if the object is tracked.
 
-        ``child`` is the other row's object and id; ``at`` a stamp other than now, as an event has that shows up late.
+        ``child`` is the other row's object and id; ``at`` a stamp other than now.
         """
         if object_name not in self.tracked:
             return
@@ -144,10 +217,18 @@ class Crm:
             "ChildId": child_id,
             "EventName": event,
             "ModificationNumber": self.tables[object_name].get(record, "ModId"),
-            "CreatedDate": at or self.now(),
-            "ModifiedDate": at or self.now(),
         }
-        self.new_record("ModificationTracking", values)
+        self.write_event(touched, values, at)
+
+    def write_event(self, touched: Touched, values: dict[str, str | None], at: str | None = None) -> None:
+        """Write a row of the log, whether or not the object is tracked."""
+        now = self.clock.now()
+        at = at or stamp(now + timedelta(seconds=self.event_offset_seconds - self._event_age_seconds))
+        write = partial(self.new_record, "ModificationTracking", values | {"CreatedDate": at, "ModifiedDate": at})
+        if self._event_delay_seconds:
+            self.agenda.add(now + timedelta(seconds=self._event_delay_seconds), write)
+        else:
+            write()
         touched.events += 1
 
     def remember(self, text: str, touched: Touched) -> None:
@@ -155,9 +236,9 @@ class Crm:
         rows = sum(len(ids) for ids in touched.ids.values())
         self.actions.appendleft(Action(self.now(), text, rows, touched.events))
 
-    def purge(self) -> None:
+    def purge(self, older_than_days: float = RETENTION_DAYS) -> None:
         """Drop events and deleted items that are past their retention time, as the regular purge does."""
-        bound = stamp(self.clock.now() - timedelta(days=RETENTION_DAYS))
+        bound = stamp(self.clock.now() - timedelta(days=older_than_days))
         log = self.tables["ModificationTracking"]
         for _, id_ in list(log.by_modified.irange(maximum=(bound, ""))):
             log.purge(log.records[id_])

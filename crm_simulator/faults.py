@@ -7,17 +7,6 @@ from xml.sax.saxutils import escape
 ENVELOPE_NAMESPACE = "http://schemas.xmlsoap.org/soap/envelope/"
 _WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 
-_MESSAGES = {
-    "SBL-ODU-01005": "The maximum rate of requests was exceeded.",
-    "SBL-ODU-01006": "An internal error occurred within the web service: RIP_WAIT_ERROR_TIMEOUT",
-    "SBL-ODU-01008": "The request is not a well-formed SOAP message.",
-    "SBL-ODU-01011": "The requested service is not available to this user.",
-    "SBL-SBL-70172": "The allotment of web service operations of your company has been reached.",
-    "SBL-DAT-00407": "Unable to count the rows of a forward only cursor.",
-    "SBL-DAT-00553": "Access denied.",
-    "SBL-DBC-00112": "An error has occurred executing a SQL statement.",
-}
-
 
 class SoapFault(Exception):  # noqa: N818 - the protocol's word
     """Any fault; ``xml`` is the whole answer."""
@@ -33,7 +22,7 @@ class FrontEndFault(SoapFault):
     def __init__(self, code: str, message: str = "", wait_ms: int | None = None) -> None:
         super().__init__(code)
         self.code = code
-        self.message = message or _MESSAGES.get(code, "The request could not be processed.")
+        self.message = message or "The request could not be processed."
         self.wait_ms = wait_ms
 
     @property
@@ -74,8 +63,8 @@ class ObjectFault(SoapFault):
         )
 
 
-class SecurityFault(SoapFault):
-    """A missing or rejected token."""
+class PlainFault(SoapFault):
+    """A fault code and a text, nothing else. ``code`` has its prefix: ``soap:Server``."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code)
@@ -86,19 +75,13 @@ class SecurityFault(SoapFault):
     def xml(self) -> str:
         return (
             f'<?xml version="1.0" encoding="UTF-8"?><soap:Envelope xmlns:soap="{ENVELOPE_NAMESPACE}"><soap:Body>'
-            f'<soap:Fault><faultcode xmlns:wsse="{_WSSE}">wsse:{self.code}</faultcode>'
+            f'<soap:Fault><faultcode xmlns:wsse="{_WSSE}">{self.code}</faultcode>'
             f"<faultstring>{escape(self.message)}</faultstring></soap:Fault></soap:Body></soap:Envelope>"
         )
 
 
-def scripted(code: str) -> SoapFault:
-    """A fault with this code in the shape it usually has."""
-    if code == "FailedAuthentication":
-        return rejected_token()
-    if code.startswith(("SBL-ODU", "SBL-SBL")):
-        return FrontEndFault(code, wait_ms=50 if code == "SBL-ODU-01005" else None)
-    inner = (code, _MESSAGES.get(code, "The request could not be processed."))
-    return ObjectFault(inner) if code == "SBL-EAI-04376" else wrapped("the requested object", *inner)
+class SecurityFault(PlainFault):
+    """A missing or rejected token."""
 
 
 def wrapped(component: str, code: str, message: str) -> ObjectFault:
@@ -114,9 +97,30 @@ def unknown_element(name: str, component: str) -> ObjectFault:
     )
 
 
+def allotment_reached(name: str, value: int) -> FrontEndFault:
+    return FrontEndFault("SBL-SBL-70172", f"The Web Services {name} Allotment of {value} has been reached.")
+
+
+def too_fast(wait_ms: int) -> FrontEndFault:
+    message = f"The maximum rate of requests was exceeded. Please try again in {wait_ms} ms"
+    return FrontEndFault("SBL-ODU-01005", message, wait_ms)
+
+
+def access_denied(component: str) -> ObjectFault:
+    return wrapped(component, "SBL-DAT-00553", "Access denied.")
+
+
+def unavailable(service: str) -> FrontEndFault:
+    return FrontEndFault("SBL-ODU-01011", f"The service of {service} is not available to this user")
+
+
 def malformed(reason: str) -> FrontEndFault:
     return FrontEndFault("SBL-ODU-01008", f"The request is not valid: {reason}")
 
 
+def missing_token() -> SecurityFault:
+    return SecurityFault("wsse:InvalidSecurity", "Missing wsse:Security tag in the request")
+
+
 def rejected_token() -> SecurityFault:
-    return SecurityFault("FailedAuthentication", "The security token could not be authenticated or authorized")
+    return SecurityFault("wsse:FailedAuthentication", "The security token could not be authenticated or authorized")

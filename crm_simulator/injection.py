@@ -7,25 +7,59 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Kind = Literal["truncated", "html", "empty", "reset", "stall", "code"]
+from crm_simulator.fault_table import BAD_CREDENTIALS, CASES
+
+Kind = Literal[
+    "code",
+    "reset",
+    "stall",
+    "slow_body",
+    "truncated",
+    "empty",
+    "html",
+    "content_type",
+    "wrong_gzip",
+    "cut_gzip",
+    "gzip_bomb",
+    "xml_entity",
+    "xml_bomb",
+    "xml_external",
+    "huge_text",
+    "no_lastpage",
+    "row_without_id",
+    "bad_value",
+]
 
 
 class FaultOrder(BaseModel):
-    """``operation`` is a name such as ``AccountQueryPage``, or ``*``; ``seconds`` is how long a stall lasts."""
+    """The next ``times`` answers of an ``operation`` (a name such as ``AccountQueryPage``, or ``*``) go wrong.
+
+    ``code``, with ``case`` and ``language``, belongs to kind `code`; ``seconds`` says how long a `stall` (before the
+    answer) or a `slow_body` (in its middle) lasts, ``megabytes`` how big a `gzip_bomb` or a `huge_text` is, ``field``
+    which element gets the `bad_value`. ``status`` is the HTTP status; None leaves it as it is.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     operation: str = "*"
     kind: Kind
     code: str = ""
+    case: str = ""
+    language: str = "ENU"
     times: int = Field(default=1, ge=1)
     seconds: float = Field(default=5.0, ge=0)
+    megabytes: int = Field(default=100, ge=1, le=10_000)
+    field: str = Field(default="ModifiedDate", pattern=r"^\w+$")
     status: int | None = Field(default=None, ge=200, le=599)
 
     @model_validator(mode="after")
     def _needs_code(self) -> FaultOrder:
         if self.kind == "code" and not self.code:
             raise ValueError("a fault of kind `code` needs the code")
+        if self.case and self.case not in CASES.get(self.code, {}):
+            raise ValueError(f"there is no case {self.case!r}; there are {', '.join(CASES.get(self.code, ()))}")
+        if self.language not in BAD_CREDENTIALS:
+            raise ValueError(f"there is no language {self.language!r}; there are {', '.join(BAD_CREDENTIALS)}")
         return self
 
 

@@ -7,25 +7,41 @@ from lxml import etree
 from crm_simulator import faults
 from crm_simulator.crm import Crm, DeletedItem
 from crm_simulator.kinds import MAX_PAGE_ROWS, QUERY_PAGE_ROWS
-from crm_simulator.searchspec import Comparison, Joined, Node, SearchSpecError, parse_template
-from crm_simulator.soap import answer, child, children, escaped, local, text_of
-from crm_simulator.values import V1_FORMAT, parse_stamp, stamp
-from crm_simulator.wsdl import (
+from crm_simulator.older_wsdls import (
     DELETED_ITEM_DATA_NAMESPACE,
     DELETED_ITEM_FIELDS,
     DELETED_ITEM_NAMESPACE,
     TIME_NAMESPACE,
+    TRACKING_DATA_NAMESPACE,
+    TRACKING_NAMESPACE,
+    TRACKING_SERVICE,
 )
+from crm_simulator.schema import RECORD_TYPES
+from crm_simulator.searchspec import Comparison, Joined, Node, SearchSpecError, parse_template
+from crm_simulator.soap import answer, child, children, escaped, local, text_of
+from crm_simulator.values import V1_FORMAT, parse_stamp, stamp
 
 
 def server_time(crm: Crm) -> str:
     """The answer of GetServerTime; the user's zone is UTC."""
-    crm.operations["GetServerTime"] += 1
+    crm.spend("GetServerTime")
     content = (
         f"<ns:CurrentServerTime>{crm.clock.now().strftime(V1_FORMAT)}</ns:CurrentServerTime>"
         "<ns:TimeZone>(GMT) Coordinated Universal Time</ns:TimeZone>"
     )
     return answer("TimeWS_GetServerTime_Output", TIME_NAMESPACE, content)
+
+
+def tracked_objects(crm: Crm) -> str:
+    """The answer of EnableModificationTrackingReadAll: every record type, and whether it writes events."""
+    crm.spend(f"{TRACKING_SERVICE}ReadAll")
+    rows = "".join(
+        f"<{TRACKING_SERVICE}><Object>{name}</Object><Enabled>{str(name in crm.tracked).lower()}</Enabled>"
+        f"</{TRACKING_SERVICE}>"
+        for name in RECORD_TYPES
+    )
+    listed = f'<ListOf{TRACKING_SERVICE} xmlns="{TRACKING_DATA_NAMESPACE}">{rows}</ListOf{TRACKING_SERVICE}>'
+    return answer(f"{TRACKING_SERVICE}ReadAll_Output", TRACKING_NAMESPACE, listed)
 
 
 def deleted_items(crm: Crm, request: etree._Element) -> str:
@@ -53,7 +69,7 @@ def deleted_items(crm: Crm, request: etree._Element) -> str:
     # Deletions are listed as they happen, and the clock does not go back.
     found = [item for item in crm.deleted_items.values() if all(_holds(item, node) for node in criteria)]
     shown = found[start : start + size]
-    crm.operations["DeletedItemQueryPage"] += 1
+    crm.spend("DeletedItemQueryPage")
     content = "".join(_row(item, [name for name in DELETED_ITEM_FIELDS if name in asked]) for item in shown)
     last = "true" if start + size >= len(found) else "false"
     listed = (

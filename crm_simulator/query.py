@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from crm_simulator.books import members
 from crm_simulator.crm import Crm
 from crm_simulator.records import Record, Table
 from crm_simulator.searchspec import Comparison, Joined, Node, conjuncts, predicate, typed
@@ -20,6 +21,9 @@ _ROTATION = 7919  # a prime: pages of an unsorted query start elsewhere each tim
 class Sort:
     field: str
     descending: bool
+
+
+_Key = tuple[str, Node, tuple[Sort, ...], frozenset[str] | None]
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,25 @@ class Finder:
 
     def __init__(self, crm: Crm) -> None:
         self._crm = crm
-        self._results: OrderedDict[tuple[str, Node, tuple[Sort, ...]], Sequence[str]] = OrderedDict()
+        self._results: OrderedDict[_Key, Sequence[str]] = OrderedDict()
         self._results_version = -1
         self._unsorted_queries = 0
 
-    def page(self, object_name: str, node: Node | None, sorts: tuple[Sort, ...], start: int, size: int) -> Page:
-        """One page. Without a sort, each request sees the rows in another order. Raises :class:`SearchSpecError`."""
+    def page(
+        self,
+        object_name: str,
+        node: Node | None,
+        sorts: tuple[Sort, ...],
+        start: int,
+        size: int,
+        books: frozenset[str] | None = None,
+    ) -> Page:
+        """One page of what the user may see, in ``books`` only if given. Raises :class:`SearchSpecError`.
+
+        Without a sort, each request sees the rows in another order.
+        """
         table = self._crm.tables[object_name]
-        ids = self._ids(table, node, sorts)
+        ids = self._ids(table, node, sorts, books)
         total = len(ids)
         if sorts:
             chosen: Iterable[str] = ids[start : start + size]
@@ -64,17 +79,24 @@ class Finder:
         ids = [record.id for record in records]
         return [table.records[id_] for id_ in _shuffled(ids, self._unsorted_queries, 0, len(ids))]
 
-    def _ids(self, table: Table, node: Node | None, sorts: tuple[Sort, ...]) -> Sequence[str]:
-        if node is None and sorts in ((), (Sort("Id", descending=False),)):
+    def _ids(
+        self, table: Table, node: Node | None, sorts: tuple[Sort, ...], books: frozenset[str] | None
+    ) -> Sequence[str]:
+        everything = node is None and books is None and not self._crm.sight.limited
+        if everything and sorts in ((), (Sort("Id", descending=False),)):
             return table.live_ids  # type: ignore[no-any-return]
         if self._results_version != self._crm.version:
             self._results.clear()
             self._results_version = self._crm.version
         node = typed(node, table.kind) if node is not None else Joined("AND", ())
-        key = (table.kind.name, node, sorts)
+        key = (table.kind.name, node, sorts, books)
         ids = self._results.get(key)
         if ids is None:
-            ids = [record.id for record in self._sorted(table, self._matching(table, node), sorts)]
+            found = self._matching(table, node)
+            if books is not None:
+                inside = members(self._crm, table.kind.name, books)
+                found = [record for record in found if record.id in inside]
+            ids = [record.id for record in self._sorted(table, found, sorts)]
             self._results[key] = ids
             if len(self._results) > _KEPT_RESULTS:
                 self._results.popitem(last=False)
@@ -85,7 +107,9 @@ class Finder:
     def _matching(self, table: Table, node: Node) -> list[Record]:
         keep = predicate(node, table.kind, lambda name: self._crm.getter(table.kind, name))
         rows = (table.live(id_) for id_ in _candidates(table, node))
-        return [record for record in rows if record is not None and keep(record)]
+        found = [record for record in rows if record is not None and keep(record)]
+        sight = self._crm.sight
+        return [record for record in found if sight.sees(table.kind.name, record)] if sight.limited else found
 
     def _sorted(self, table: Table, records: list[Record], sorts: tuple[Sort, ...]) -> list[Record]:
         records = sorted(records, key=lambda record: record.id)

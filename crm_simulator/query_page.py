@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from lxml import etree
 
 from crm_simulator import faults
+from crm_simulator.allotments import refresh_allotments
+from crm_simulator.books import find_book, with_sub_books
 from crm_simulator.crm import Crm
 from crm_simulator.kinds import MAX_PAGE_ROWS, QUERY_PAGE_ROWS, ChildList, ObjectType
+from crm_simulator.lookup import NoSuchRecordError
 from crm_simulator.query import Finder, Sort
 from crm_simulator.records import Record
 from crm_simulator.schema import OBJECTS
-from crm_simulator.searchspec import Joined, Node, SearchSpecError, parse, parse_template
+from crm_simulator.searchspec import Joined, Node, SearchSpecError, parse, parse_template, renamed
 from crm_simulator.soap import Column, answer, cells, child, children, column, local, text_of
 
 _ARGUMENTS = frozenset(
@@ -41,8 +44,11 @@ class QueryPages:
         self._crm = crm
         self._finder = finder
 
-    def answer(self, kind: ObjectType, request: etree._Element) -> str:
-        """The whole answer envelope. Raises :class:`faults.SoapFault`."""
+    def answer(self, kind: ObjectType, request: etree._Element, tagged: bool = False) -> str:
+        """The whole answer envelope; ``tagged`` with the company's names. Raises :class:`faults.SoapFault`."""
+        _refuse_hidden(self._crm, kind)
+        if kind.name == "ServiceAllotment":
+            refresh_allotments(self._crm)
         rows_element: etree._Element | None = None
         for element in children(request):
             name = local(element)
@@ -52,22 +58,20 @@ class QueryPages:
                 raise faults.unknown_element(name, kind.name)
         if rows_element is None:
             raise faults.malformed(f"there is no ListOf{kind.name}")
-        if text_of(child(request, "BookId")) or text_of(child(request, "BookName")):
-            raise faults.ObjectFault(("SBL-EAI-04471", "The book does not exist, or may not be used by this user"))
         try:
-            level = self._level(kind, kind.name, rows_element)
+            level = self._level(kind, kind.name, rows_element, tagged)
             if level.count and kind.name == "Activity":
                 raise faults.wrapped(kind.name, "SBL-DAT-00407", "Unable to count the rows of a forward only cursor")
-            page = self._finder.page(kind.name, level.node, level.sorts, level.start, level.size)
+            page = self._finder.page(kind.name, level.node, level.sorts, level.start, level.size, self._books(request))
             rows = "".join(self._row(record, level) for record in page.records)
         except SearchSpecError as error:
             raise faults.wrapped(kind.name, "SBL-DAT-00481", str(error)) from error
-        self._crm.operations[f"{kind.name}QueryPage"] += 1 + len(page.records) * len(level.children)
+        self._crm.spend(f"{kind.name}QueryPage", 1 + len(page.records) * len(level.children))
         content = (
             f'<ListOf{kind.name} xmlns="{kind.data_namespace}" lastpage="{_boolean(page.last)}"'
             f"{_count(level, page.total)}>{rows}</ListOf{kind.name}>"
         )
-        return answer(f"{kind.name}QueryPage_Output", kind.service_namespace, content)
+        return answer(f"{kind.name}QueryPage_Output", kind.namespace(tagged), content)
 
     def _row(self, record: Record, level: _Level) -> str:
         inner = cells(record, level.columns)
@@ -77,22 +81,30 @@ class QueryPages:
 
     def _child_list(self, parent: Record, child_list: ChildList, level: _Level) -> str:
         table = self._crm.tables[child_list.target]
-        linked = [record for record in table.referring(child_list.key, parent.id) if self._reachable(record)]
+        sight = self._crm.sight
+        linked = [record for record in table.referring(child_list.key, parent.id) if sight.shows_link(record, table)]
         found = self._finder.children(linked, table, level.node, level.sorts)
         shown = found[level.start : level.start + level.size]
         last = _boolean(level.start + level.size >= len(found))
         rows = "".join(f"<{level.row}>{cells(record, level.columns)}</{level.row}>" for record in shown)
         return f'<{child_list.list} lastpage="{last}"{_count(level, len(found))}>{rows}</{child_list.list}>'
 
-    def _reachable(self, link: Record) -> bool:
-        """A link is seen while both its ends are."""
-        table = self._crm.tables["ContactAccount"]
-        return link.deleted_with is None and all(
-            self._crm.tables[target].live(table.get(link, key) or "") is not None
-            for key, target in (("AccountId", "Account"), ("ContactId", "Contact"))
-        )
+    def _books(self, request: etree._Element) -> frozenset[str] | None:
+        """The books that the request limits its answer to."""
+        named = text_of(child(request, "BookId")) or text_of(child(request, "BookName"))
+        if not named:
+            return None
+        try:
+            book_id = find_book(self._crm, named)
+        except NoSuchRecordError:
+            book_id = ""
+        book = self._crm.tables["Book"].live(book_id)
+        if book is None or not self._crm.sight.sees("Book", book):
+            raise faults.ObjectFault(("SBL-EAI-04471", "The book does not exist, or may not be used by this user"))
+        below = text_of(child(request, "IncludeSubBooks")).lower() in ("true", "1", "y")
+        return with_sub_books(self._crm, book_id) if below else frozenset({book_id})
 
-    def _level(self, kind: ObjectType, row_name: str, rows: etree._Element) -> _Level:
+    def _level(self, kind: ObjectType, row_name: str, rows: etree._Element, tagged: bool) -> _Level:
         unknown = next((found for found in children(rows) if local(found) != row_name), None)
         if unknown is not None:
             raise faults.unknown_element(local(unknown), row_name)
@@ -102,20 +114,22 @@ class QueryPages:
         size = _number(rows, "pagesize", QUERY_PAGE_ROWS, 1)
         if size > MAX_PAGE_ROWS:
             raise faults.ObjectFault(("SBL-EAI-04447", f"The page size of {size} is more than {MAX_PAGE_ROWS}"))
+        names = kind.by_element(tagged)
         asked: set[str] = set()
         criteria: list[Node] = []
         sorts: list[tuple[int, Sort]] = []
         nested: list[tuple[ChildList, _Level]] = []
         if searchspec := (row.get("searchspec") or "").strip():
-            criteria.append(parse(searchspec))
+            criteria.append(renamed(parse(searchspec), names))
         for element in children(row):
             name = local(element)
             if name in kind.child_by_list:
                 child_list = kind.child_by_list[name]
-                nested.append((child_list, self._level(OBJECTS[child_list.target], child_list.row, element)))
+                nested.append((child_list, self._level(OBJECTS[child_list.target], child_list.row, element, tagged)))
                 continue
-            if name not in kind.by_name:
+            if name not in names:
                 raise faults.unknown_element(name, row_name)
+            name = names[name].name
             asked.add(name)
             if criterion := text_of(element):
                 criteria.append(parse_template(name, criterion))
@@ -125,7 +139,7 @@ class QueryPages:
         return _Level(
             row=row_name,
             columns=[
-                column(field.name, field.type, self._crm.getter(kind, field.name))
+                column(field.element(tagged), field.type, self._crm.getter(kind, field.name))
                 for field in kind.fields
                 if field.name in asked
             ],
@@ -136,6 +150,14 @@ class QueryPages:
             count=(rows.get("recordcountneeded") or "").strip().lower() in ("true", "1"),
             children=nested,
         )
+
+
+def _refuse_hidden(crm: Crm, kind: ObjectType) -> None:
+    answer = crm.sight.objects.get(kind.name)
+    if answer == "denied":
+        raise faults.access_denied(kind.name)
+    if answer == "unavailable":
+        raise faults.unavailable(kind.name)
 
 
 def _number(element: etree._Element, attribute: str, default: int, minimum: int) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from crm_simulator.kinds import ObjectType
+from crm_simulator.kinds import Field, ObjectType
 from crm_simulator.records import Record
 from crm_simulator.values import canonical, comparable
 
@@ -66,6 +66,13 @@ def parse_template(field: str, text: str) -> Node:
         return parse(text, implied_field=field)
     quoted = re.fullmatch(r"\s*'((?:[^']|'')*)'\s*", text)
     return Comparison(field, "=", quoted[1].replace("''", "'") if quoted else text.strip())
+
+
+def renamed(node: Node, names: Mapping[str, Field]) -> Node:
+    """The same with the fields' own names for those that ``names`` knows."""
+    if isinstance(node, Joined):
+        return Joined(node.operator, tuple(renamed(term, names) for term in node.terms))
+    return replace(node, field=names[node.field].name) if node.field in names else node
 
 
 def conjuncts(node: Node) -> tuple[Node, ...]:

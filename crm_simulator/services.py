@@ -30,13 +30,19 @@ class Services:
     def answer(self, call: Call) -> str:
         """The answer envelope. Raises :class:`faults.SoapFault`."""
         with self._crm.lock:
+            self._crm.settle()
+            self._crm.meter.check_operations(self._crm.clock.now())
             if call.operation == "GetServerTime":
                 return older_services.server_time(self._crm)
             if call.operation == "DeletedItemQueryPage":
                 return older_services.deleted_items(self._crm, call.input)
+            if call.operation == "EnableModificationTrackingReadAll":
+                if call.credentials is None:
+                    raise faults.missing_token()
+                return older_services.tracked_objects(self._crm)
             if call.operation not in _OPERATIONS:
-                raise faults.FrontEndFault("SBL-ODU-01011", f"The service of {call.operation} is not available")
+                raise faults.unavailable(call.operation)
             kind, operation = _OPERATIONS[call.operation]
             if operation == "QueryPage":
-                return self._queries.answer(kind, call.input)
-            return self._writes.answer(kind, operation, call.input)
+                return self._queries.answer(kind, call.input, call.tagged)
+            return self._writes.answer(kind, operation, call.input, call.tagged)

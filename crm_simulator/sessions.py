@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from crm_simulator.faults import FrontEndFault, SecurityFault, rejected_token
+from crm_simulator.faults import FrontEndFault, missing_token, rejected_token, too_fast
+from crm_simulator.limits import Limits
 from crm_simulator.soap import Credentials
 
 POOLED_SESSIONS = 10
-MAX_LOGIN_SESSIONS = 10
-IDLE_MINUTES = 10
 
 
 class LoginError(Exception):
@@ -38,12 +37,12 @@ class Sessions:
         self,
         credentials: Credentials,
         now: Callable[[], datetime],
-        min_interval_ms: int,
+        limits: Limits,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials = credentials
         self._now = now
-        self._min_interval_ms = min_interval_ms
+        self._limits = limits
         self._steady = steady
         self._sessions: dict[str, Session] = {}
         self._pool: list[Session] = []
@@ -53,7 +52,7 @@ class Sessions:
         self._forget_idle()
         if not self._valid(credentials):
             raise LoginError("The user ID or password that you entered is incorrect. (SBL-ODU-01006)")
-        if sum(session.opens for session in self._sessions.values()) >= MAX_LOGIN_SESSIONS:
+        if sum(session.opens for session in self._sessions.values()) >= self._limits.login_sessions:
             raise LoginError("The maximum number of concurrent sessions was reached. (SBL-ODU-01006)")
         return self._start(opens=True).id
 
@@ -62,13 +61,20 @@ class Sessions:
         if session in self._pool:
             self._pool.remove(session)
 
+    def end_all(self) -> int:
+        """Forget every session, as a restarted server does; says how many there were."""
+        ended = len(self._sessions)
+        self._sessions.clear()
+        self._pool.clear()
+        return ended
+
     def admit(self, credentials: Credentials | None, session_id: str | None, keep: bool) -> Session:
         """The session a request runs in. Raises :class:`SecurityFault` or :class:`FrontEndFault`."""
         self._forget_idle()
         known = self._sessions.get(session_id or "")
         if credentials is None:
             if session_id is None:
-                raise SecurityFault("InvalidSecurity", "Missing wsse:Security tag in the request")
+                raise missing_token()
             if known is None or not known.opens:
                 raise FrontEndFault("SBL-ODU-01006", "Session is not available. Please log in again.")
             session = known
@@ -100,14 +106,13 @@ class Sessions:
 
     def _limit_rate(self, session: Session) -> None:
         now = self._steady()
-        wait_ms = self._min_interval_ms - (now - session.last_request) * 1000
+        wait_ms = self._limits.min_interval_ms - (now - session.last_request) * 1000
         if wait_ms > 0:
             whole_ms = max(1, round(wait_ms + 0.5))
-            message = f"The maximum rate of requests was exceeded. Please try again in {whole_ms} ms"
-            raise FrontEndFault("SBL-ODU-01005", message, whole_ms)
+            raise too_fast(whole_ms)
         session.last_request = now
 
     def _forget_idle(self) -> None:
-        bound = self._now() - timedelta(minutes=IDLE_MINUTES)
+        bound = self._now() - timedelta(seconds=self._limits.idle_seconds)
         for session in [session for session in self._sessions.values() if session.last_used < bound]:
             self.logoff(session.id)

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from crm_simulator.faults import ENVELOPE_NAMESPACE, malformed
+from crm_simulator.kinds import TAGGED_SUFFIX
 from crm_simulator.records import Record
 
 _ACTION = re.compile(r'"?\s*document/urn:crmondemand/ws/[^:]*:(\w+)\s*"?\Z')
@@ -32,6 +33,11 @@ class Call:
     input: etree._Element
     credentials: Credentials | None
     keep_session: bool
+
+    @property
+    def tagged(self) -> bool:
+        """Whether it speaks the company-specific WSDLs' language."""
+        return (etree.QName(self.input).namespace or "").endswith(TAGGED_SUFFIX)
 
 
 def local(element: etree._Element) -> str:

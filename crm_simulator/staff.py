@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from crm_simulator import vocabulary as words
 from crm_simulator.generated_rows import Rows
 from crm_simulator.schema import OBJECTS
@@ -39,7 +41,7 @@ class Staff:
         )
 
     def territories(
-        self, count: int, countries: list[words.Country], manager_id: str
+        self, count: int, countries: Sequence[words.Country], manager_id: str
     ) -> list[tuple[words.Country, str | None, str]]:
         """Regions of territories each; returns country, territory and its representative for each one."""
         patches: list[tuple[words.Country, str | None, str]] = []

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from crm_simulator.changes import linked_accounts
+from crm_simulator.books import books_of
 from crm_simulator.crm import Crm
 from crm_simulator.kinds import ObjectType
-from crm_simulator.schema import DECORATIONS, OBJECTS, RECORD_TYPES
+from crm_simulator.links import linked_accounts
+from crm_simulator.schema import BOOK_ROWS, DECORATIONS, OBJECTS, RECORD_TYPES
 
 _SEARCH_ROWS = 12
 _RECENT_ACTIONS = 50
@@ -26,6 +27,7 @@ def summary_view(crm: Crm, territories: TerritoryCounts) -> dict[str, Any]:
         "operations": crm.operations.total(),
         "operations_by_request": dict(sorted(crm.operations.items())),
         "refused_sign_ins": crm.refused_sign_ins,
+        "waiting": {"assignments": len(crm.assignments), "agenda": len(crm.agenda), "books": len(crm.timed_books)},
         "actions": [asdict(action) for action in list(crm.actions)[:_RECENT_ACTIONS]],
     }
 
@@ -33,8 +35,9 @@ def summary_view(crm: Crm, territories: TerritoryCounts) -> dict[str, Any]:
 def records_view(crm: Crm, kind: ObjectType, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
     """Live rows with every field as wire text, in order of id (without the texts about who created and changed them).
 
-    ``ids`` (comma separated) narrows to some rows, ``territory`` (an id) to an account's. A contact also has
-    ``accounts``, the ids of the live accounts it is linked to.
+    ``ids`` (comma separated) narrows to some rows, ``territory`` (an id) to an account's, ``seen`` (any text) to what
+    the integration user may see. A contact also has ``accounts``, the ids of the live accounts it is linked to; where
+    there are books, accounts and contacts have ``books``, the ids of those they are in.
     """
     table = crm.tables[kind.name]
     wanted = set(parameters["ids"].split(",")) if "ids" in parameters else None
@@ -42,12 +45,17 @@ def records_view(crm: Crm, kind: ObjectType, parameters: Mapping[str, str]) -> l
         in_territory: set[str] = table.indexed("TerritoryId", parameters["territory"]) or set()
         wanted = in_territory if wanted is None else wanted & in_territory
     ids = list(table.live_ids) if wanted is None else sorted(id_ for id_ in wanted if table.live(id_) is not None)
+    if parameters.get("seen"):
+        ids = [id_ for id_ in ids if crm.sight.sees(kind.name, table.records[id_])]
+    with_books = kind.name in BOOK_ROWS and bool(crm.tables["Book"].records)
     getters = [(field.name, crm.getter(kind, field.name)) for field in kind.fields if field.name not in DECORATIONS]
     rows: list[dict[str, Any]] = []
     for id_ in ids:
         row: dict[str, Any] = {name: read(table.records[id_]) for name, read in getters}
         if kind.name == "Contact":
             row["accounts"] = linked_accounts(crm, id_)
+        if with_books:
+            row["books"] = books_of(crm, kind.name, id_)
         rows.append(row)
     return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from faker import Faker
 from faker.providers.address.it_IT import Provider as ItalianAddresses
@@ -132,7 +133,8 @@ class Country:
     naming: dict[str, tuple[str, ...]]
 
 
-def countries(seed: int) -> list[Country]:
+@lru_cache(maxsize=4)
+def countries(seed: int) -> tuple[Country, ...]:
     """Every country with its pools of names, the same for the same seed."""
     found = []
     for index, (locale, naming) in enumerate(_NAMING.items()):
@@ -152,7 +154,7 @@ def countries(seed: int) -> list[Country]:
                 naming=naming,
             )
         )
-    return found
+    return tuple(found)
 
 
 def _city(fake: Faker, locale: str) -> str:

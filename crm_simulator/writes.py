@@ -9,6 +9,8 @@ from lxml import etree
 from crm_simulator import changes, faults
 from crm_simulator.crm import Crm, Touched
 from crm_simulator.kinds import ObjectType
+from crm_simulator.lookup import ChangeError, NoSuchRecordError, live_record
+from crm_simulator.records import Record
 from crm_simulator.schema import AUDIT, PROTECTED
 from crm_simulator.soap import answer, cells, child, children, column, local
 from crm_simulator.values import written
@@ -16,7 +18,7 @@ from crm_simulator.values import written
 _ARGUMENTS = frozenset({"LOVLanguageMode", "ViewMode", "Echo"})
 _EVENT_FIELDS = ("ObjectName", "ObjectId", "EventName")
 
-Write = Callable[[ObjectType, etree._Element], str]
+Write = Callable[[ObjectType, etree._Element, bool], str]
 
 
 class Writes:
@@ -26,7 +28,7 @@ class Writes:
         self._crm = crm
         self._by_name: dict[str, Write] = {"Insert": self._insert, "Update": self._update, "Delete": self._delete}
 
-    def answer(self, kind: ObjectType, operation: str, request: etree._Element) -> str:
+    def answer(self, kind: ObjectType, operation: str, request: etree._Element, tagged: bool = False) -> str:
         """The whole answer envelope: audit fields of each row. Raises :class:`faults.SoapFault`."""
         unknown = next(
             (found for found in children(request) if local(found) not in _ARGUMENTS | {f"ListOf{kind.name}"}), None
@@ -41,18 +43,18 @@ class Writes:
         for row in children(rows):
             if local(row) != kind.name:
                 raise faults.unknown_element(local(row), kind.name)
-            self._crm.operations[f"{kind.name}{operation}"] += 1
+            self._crm.spend(f"{kind.name}{operation}")
             try:
-                id_ = self._write(operation, row)(kind, row)
-            except changes.NoSuchRecordError as error:
+                id_ = self._write(operation, row)(kind, row, tagged)
+            except NoSuchRecordError as error:
                 raise faults.wrapped(kind.name, "SBL-EAI-04378", str(error)) from error
-            except changes.ChangeError as error:
+            except ChangeError as error:
                 raise faults.wrapped(kind.name, "SBL-DAT-00510", str(error)) from error
             record = self._crm.tables[kind.name].records[id_]
             content += f"<{kind.name}>{cells(record, columns)}</{kind.name}>"
         name = f"ListOf{kind.name}"
         listed = f'<{name} xmlns="{kind.data_namespace}">{content}</{name}>'
-        return answer(f"{kind.name}{operation}_Output", kind.service_namespace, listed)
+        return answer(f"{kind.name}{operation}_Output", kind.namespace(tagged), listed)
 
     def _write(self, operation: str, row: etree._Element) -> Write:
         name = (row.get("operation") or "").capitalize() if operation == "Execute" else operation
@@ -60,33 +62,32 @@ class Writes:
             raise faults.malformed("a row of an Execute request needs an operation: insert, update or delete")
         return self._by_name[name]
 
-    def _insert(self, kind: ObjectType, row: etree._Element) -> str:
-        fields = self._fields(kind, row)
+    def _insert(self, kind: ObjectType, row: etree._Element, tagged: bool) -> str:
+        fields = self._fields(kind, row, tagged)
         if kind.name == "ModificationTracking" and (
             missing := [name for name in _EVENT_FIELDS if not fields.get(name)]
         ):
-            raise changes.ChangeError(f"an event needs {missing[0]}")
+            raise ChangeError(f"an event needs {missing[0]}")
         return self._done("inserted", kind, changes.insert(self._crm, kind.name, fields))
 
-    def _update(self, kind: ObjectType, row: etree._Element) -> str:
-        id_ = self._key(kind, row)
-        record = changes.live_record(self._crm, kind.name, id_)
+    def _update(self, kind: ObjectType, row: etree._Element, tagged: bool) -> str:
+        record = self._record(kind, row)
         expected = child(row, "ModId")
         if expected is not None and expected.text and expected.text != self._crm.tables[kind.name].get(record, "ModId"):
             changed = "The record was changed by another user"
             raise faults.ObjectFault(("SBL-DAT-00523", changed), ("SBL-EAI-04401", changed))
-        return self._done("updated", kind, changes.update(self._crm, kind.name, id_, self._fields(kind, row)), id_)
+        touched = changes.update(self._crm, kind.name, record.id, self._fields(kind, row, tagged))
+        return self._done("updated", kind, touched, record.id)
 
-    def _delete(self, kind: ObjectType, row: etree._Element) -> str:
-        id_ = self._key(kind, row)
+    def _delete(self, kind: ObjectType, row: etree._Element, tagged: bool) -> str:
+        record = self._record(kind, row)
         if kind.name == "User":
             raise faults.wrapped(kind.name, "SBL-EAI-04421", "Users cannot be deleted")
         if kind.name == "ModificationTracking":
-            event = changes.live_record(self._crm, kind.name, id_)
-            self._crm.tables[kind.name].hide(event, id_)
+            self._crm.tables[kind.name].hide(record, record.id)
             self._crm.version += 1
-            return id_
-        return self._done("deleted", kind, changes.delete(self._crm, kind.name, id_), id_)
+            return record.id
+        return self._done("deleted", kind, changes.delete(self._crm, kind.name, record.id), record.id)
 
     def _done(self, verb: str, kind: ObjectType, touched: Touched, id_: str = "") -> str:
         id_ = id_ or touched.ids[kind.name][0]
@@ -95,20 +96,23 @@ class Writes:
             self._crm.remember(f"Web service {verb} {kind.name} {label}", touched)
         return id_
 
-    def _key(self, kind: ObjectType, row: etree._Element) -> str:
+    def _record(self, kind: ObjectType, row: etree._Element) -> Record:
         key = child(row, "Id")
         if key is None or not key.text:
             raise faults.ObjectFault(("SBL-EAI-04397", f"No user key can be used for the {kind.name}: give its Id"))
-        return key.text.strip()
+        record = live_record(self._crm, kind.name, key.text.strip())
+        if not self._crm.sight.sees(kind.name, record):
+            raise NoSuchRecordError(f"there is no {kind.name} {record.id!r}")
+        return record
 
-    def _fields(self, kind: ObjectType, row: etree._Element) -> dict[str, str | None]:
+    def _fields(self, kind: ObjectType, row: etree._Element, tagged: bool) -> dict[str, str | None]:
         """The fields a row sets; those the CRM keeps itself are passed over."""
         fields: dict[str, str | None] = {}
         for element in children(row):
             name = local(element)
-            field = kind.by_name.get(name)
+            field = kind.by_element(tagged).get(name)
             if field is None:
                 raise faults.unknown_element(name, kind.name)
             if field.stored and name not in PROTECTED:
-                fields[name] = written(field.type, element.text)
+                fields[field.name] = written(field.type, element.text)
         return fields
