@@ -47,7 +47,7 @@ class Progress:
 
     received_rows: int
     total_rows: int | None
-    """Known where the answer is a whole view: at a first sync."""
+    """Known where the answer is a whole view, as at a first sync, and at the end of any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,7 @@ class Device:
         operations = list(operations_of(answer.body))
         count = self._database.staged_count + len(operations)
         self._database.apply(operations, was, facts.cursor, replaces=facts.replaces)
+        self._tell(Progress(count, count))
         return count
 
     def _differing(self, facts: Facts) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import httpx
 
 from delta_service.store.writer import DeltaStoreWriter
-from tests.delta_service.model import IDENTITY, Row, World, change_set
+from tests.delta_service.model import IDENTITY, Row, World, change_set, full_copy
 from tests.delta_service.test_process import wait_until
 
 TERRITORIES = ("T1", "T2", "T3")
@@ -74,6 +74,12 @@ class Publications:
     def lapse(self) -> None:
         """Forget all history: every cursor but the newest is too old."""
         self.writer.prune(self.seq, self.seq)
+
+    def rebuild(self) -> None:
+        """The store is built anew, and its history is lost: a new epoch begins, with the same rows."""
+        identity = replace(IDENTITY, epoch="epoch-2", cursor_key=b"another key of thirty-two bytes.")
+        self.writer.replace(full_copy([World(), self.world], TERRITORIES, identity))
+        self.seq = 1
 
     def view(self, territories: Sequence[str]) -> dict[str, dict[str, str]]:
         """Object -> row id -> text, of objects that have rows."""

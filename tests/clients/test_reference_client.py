@@ -282,6 +282,26 @@ def test_a_cursor_that_the_service_does_not_take_is_reconciled(service: Served, 
     assert rows_in(file) == service.publications.view(["T1"])
 
 
+def test_a_history_that_was_lost_costs_the_difference_even_in_the_middle_of_an_answer(
+    tmp_path: Path, file: Path
+) -> None:
+    with served(tmp_path, seed=5, accounts=100) as service:
+        pulled(service, file, "T1")
+        service.publications.realign("T2", "T1", 1)
+        service.publications.await_served(service.http)
+        line = Line()
+        line.cut_after = 2
+        with pytest.raises(UnreachableError), device(service, file, "T1", line=line) as (client, _):
+            client.sync(patience_seconds=0)
+        service.publications.rebuild()
+        service.publications.await_served(service.http)
+        assert pulled(service, file, "T1").steps == (Step.DELTA, Step.RECONCILE)
+        assert rows_in(file) == service.publications.view(["T1"])
+        service.step(3)
+        assert pulled(service, file, "T1").steps == (Step.DELTA,)
+        assert rows_in(file) == service.publications.view(["T1"])
+
+
 def test_a_service_without_reconcile_still_heals_the_device(service: Served, file: Path) -> None:
     pulled(service, file, "T1")
     damage(file, DAMAGES["lost rows"])
