@@ -49,3 +49,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service with some 300 rows in three territories, which goes on from test to test."""
     with served(tmp_path_factory.mktemp("home"), seed=7, accounts=100) as running:
         yield running
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The device's database."""
+    return tmp_path / "device.sqlite"
