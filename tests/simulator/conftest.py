@@ -11,6 +11,7 @@ from lxml import etree
 from starlette.testclient import TestClient
 
 from crm_simulator.app import ServerOptions, build_app
+from crm_simulator.book_generator import generate_books
 from crm_simulator.crm import Clock, Crm
 from crm_simulator.generator import generate
 
@@ -126,10 +127,12 @@ def query_body(name: str, fields: str = "<Id/>", spec: str = "", **attributes: o
     )
 
 
-def make_simulator(tracked: frozenset[str] | None = None, **options: object) -> Simulator:
+def make_simulator(tracked: frozenset[str] | None = None, books: int = 0, **options: object) -> Simulator:
     clock = Clock(lambda: START)
     crm = Crm(clock=clock) if tracked is None else Crm(tracked, clock)
     generate(crm, accounts=60, territories=6, seed=7)
+    if books:
+        generate_books(crm, books, seed=7)
     settings = ServerOptions(**{"min_interval_ms": 0, **options})  # type: ignore[arg-type]
     return Simulator(crm, TestClient(build_app(crm, settings)))
 
