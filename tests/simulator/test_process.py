@@ -22,6 +22,7 @@ ENVELOPE = (
 
 def start(port: int) -> subprocess.Popen[str]:
     words = ["--port", str(port), "--accounts", "30", "--territories", "3", "--seed", "1", "--min-interval-ms", "0"]
+    words += ["--books", "3"]
     return subprocess.Popen(
         [sys.executable, "-m", "crm_simulator", *words],
         stdout=subprocess.PIPE,
@@ -55,6 +56,7 @@ def test_the_process_says_where_it_listens_and_does_so(address: str) -> None:
     answer = httpx.post(address + ENDPOINT, content=ENVELOPE)
     assert answer.status_code == 200
     assert answer.text.count("<Account>") == 10
+    assert len(httpx.get(address + "/control/records/Book").json()) == 4
 
 
 def test_a_connection_can_be_dropped_in_the_middle_of_an_answer(address: str) -> None:
