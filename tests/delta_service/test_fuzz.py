@@ -147,6 +147,7 @@ def test_every_answer_is_described_and_none_is_a_failure(send: Any) -> None:
         seen.add((request["method"], answer.status_code))
 
     check()
-    # The requests are of some use only if they get past the first checks.
-    expected = {("get", status) for status in (200, 400, 401, 403, 404, 409, 410, 429)}
+    # The requests are of some use only if they get past the first checks. (Which of 409, 410 and 429 a cursor meets
+    # depends on how fast the machine is; those have tests of their own.)
+    expected = {("get", status) for status in (200, 400, 401, 403, 404)}
     assert expected | {("post", status) for status in (200, 400, 401, 403)} <= seen
