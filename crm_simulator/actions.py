@@ -100,9 +100,10 @@ class Delete(Change):
     id: str
     events: changes.DeleteEvents = "both"
     cancelled: bool = False
+    child_events: bool = False
 
     def carry_out(self, crm: Crm) -> Touched:
-        return changes.delete(crm, self.object, self.id, self.events, self.cancelled)
+        return changes.delete(crm, self.object, self.id, self.events, self.cancelled, self.child_events)
 
     def text(self, crm: Crm) -> str:
         verb = "Almost deleted" if self.cancelled else "Deleted"
@@ -115,9 +116,10 @@ class Restore(Change):
     object: ObjectName
     id: str
     events: bool = True
+    child_events: bool = False
 
     def carry_out(self, crm: Crm) -> Touched:
-        return changes.restore(crm, self.object, self.id, self.events)
+        return changes.restore(crm, self.object, self.id, self.events, self.child_events)
 
     def text(self, crm: Crm) -> str:
         return f"Restored {named(crm, self.object, self.id)}{silently(self.events)}"
@@ -130,9 +132,10 @@ class Merge(Change):
     survivor: str
     duplicate: str
     events: bool = True
+    told_as: changes.MergeEvents = "merge"
 
     def carry_out(self, crm: Crm) -> Touched:
-        return changes.merge(crm, self.object, self.survivor, self.duplicate, self.events)
+        return changes.merge(crm, self.object, self.survivor, self.duplicate, self.events, self.told_as)
 
     def text(self, crm: Crm) -> str:
         duplicate = named(crm, self.object, self.duplicate)

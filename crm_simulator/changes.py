@@ -19,6 +19,8 @@ from crm_simulator.schema import OBJECTS, PROTECTED, RECORD_TYPES
 Stamps = Literal["all", "number", "none"]
 # Which of the two events of a delete are written.
 DeleteEvents = Literal["both", "delete", "predelete", "none"]
+# A merge is told as such, or as record types without that event tell it: an update and a delete.
+MergeEvents = Literal["merge", "update_and_delete"]
 
 
 def insert(crm: Crm, object_name: str, fields: Mapping[str, str | None], events: bool = True) -> Touched:
@@ -50,11 +52,18 @@ def update(
     return touched
 
 
-def delete(crm: Crm, object_name: str, id_: str, events: DeleteEvents = "both", cancelled: bool = False) -> Touched:
+def delete(
+    crm: Crm,
+    object_name: str,
+    id_: str,
+    events: DeleteEvents = "both",
+    cancelled: bool = False,
+    child_events: bool = False,
+) -> Touched:
     """Delete softly. ``events``: which of the two delete events are written, both, delete, predelete or none.
 
-    What an account owns goes with it, without events and without entries in the Deleted Items list. A ``cancelled``
-    delete gets no further than its first event.
+    What an account owns goes with it, without entries in the Deleted Items list, and without events unless
+    ``child_events`` are wanted. A ``cancelled`` delete gets no further than its first event.
     """
     record = live_record(crm, object_name, id_)
     touched = Touched()
@@ -63,13 +72,15 @@ def delete(crm: Crm, object_name: str, id_: str, events: DeleteEvents = "both", 
     if cancelled:
         return touched
     _bury(crm, touched, object_name, record)
+    if child_events:
+        _log_children(crm, touched, "DeleteRecord", id_)
     if events in ("both", "delete"):
         crm.log(touched, "DeleteRecord", object_name, record)
     return touched
 
 
-def restore(crm: Crm, object_name: str, id_: str, events: bool = True) -> Touched:
-    """Take a record out of the Deleted Items list, with all that went with it."""
+def restore(crm: Crm, object_name: str, id_: str, events: bool = True, child_events: bool = False) -> Touched:
+    """Take a record out of the Deleted Items list, with all that went with it (of which ``child_events`` tell)."""
     table = crm.tables[object_name]
     record = table.records.get(id_)
     if record is None or record.deleted_with is None:
@@ -91,12 +102,21 @@ def restore(crm: Crm, object_name: str, id_: str, events: bool = True) -> Touche
     table.reveal(record)
     touched.add(object_name, id_)
     crm.touch(object_name, record, {})
+    if child_events:
+        _log_children(crm, touched, "RestoreRecord", id_)
     if events:
         crm.log(touched, "RestoreRecord", object_name, record)
     return touched
 
 
-def merge(crm: Crm, object_name: str, survivor_id: str, duplicate_id: str, events: bool = True) -> Touched:
+def merge(
+    crm: Crm,
+    object_name: str,
+    survivor_id: str,
+    duplicate_id: str,
+    events: bool = True,
+    told_as: MergeEvents = "merge",
+) -> Touched:
     """Make one record of two: the duplicate is deleted, and all that points to it is re-pointed without a trace."""
     if object_name not in ("Account", "Contact"):
         raise ChangeError("only accounts and contacts are merged here")
@@ -123,8 +143,12 @@ def merge(crm: Crm, object_name: str, survivor_id: str, duplicate_id: str, event
     _bury(crm, touched, object_name, duplicate, alone=True)
     crm.touch(object_name, survivor, {})
     touched.add(object_name, survivor_id)
-    if events:
+    if events and told_as == "merge":
         crm.log(touched, "MergeRecords", object_name, survivor, (object_name, duplicate_id))
+    elif events:
+        crm.log(touched, "WriteRecordUpdated", object_name, survivor)
+        crm.log(touched, "PreDeleteRecord", object_name, duplicate)
+        crm.log(touched, "DeleteRecord", object_name, duplicate)
     return touched
 
 
@@ -177,6 +201,13 @@ def check(crm: Crm, object_name: str, fields: Mapping[str, str | None], new: boo
             raise ChangeError(f"{kind.name}.{name} cannot be set: the CRM keeps it")
         if field.ref and value is not None and crm.tables[field.ref].live(value) is None:
             raise ChangeError(f"{kind.name}.{name}: there is no {field.ref} {value!r}")
+
+
+def _log_children(crm: Crm, touched: Touched, event: str, parent_id: str) -> None:
+    for name, ids in list(touched.ids.items()):
+        for id_ in ids:
+            if id_ != parent_id:
+                crm.log(touched, event, name, crm.tables[name].records[id_])
 
 
 def _bury(crm: Crm, touched: Touched, object_name: str, record: Record, alone: bool = False) -> None:

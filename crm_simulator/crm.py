@@ -117,7 +117,8 @@ class Assignment:
 class Crm:
     """Everything the simulated CRM knows. Hold ``lock`` around each use; ``version`` moves with every change.
 
-    ``event_offset_seconds`` is how far the clock that stamps events is ahead of the server's.
+    ``event_offset_seconds`` is how far the clock that stamps events is ahead of the server's, ``user_zone`` the offset
+    of the integration user's time zone from UTC, in which the older services speak.
     """
 
     def __init__(self, tracked: Collection[str] = DEFAULT_TRACKED, clock: Clock | None = None) -> None:
@@ -137,6 +138,7 @@ class Crm:
         self.sight = Sight(self.tables)
         self.meter = Meter(Limits())
         self.event_offset_seconds = 0.0
+        self.user_zone = timedelta(0)
         self._event_age_seconds = 0.0
         self._event_delay_seconds = 0.0
         self.version = 0

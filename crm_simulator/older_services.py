@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from lxml import etree
 
 from crm_simulator import faults
@@ -23,11 +25,11 @@ from crm_simulator.values import V1_FORMAT, parse_stamp, stamp
 
 
 def server_time(crm: Crm) -> str:
-    """The answer of GetServerTime; the user's zone is UTC."""
+    """The answer of GetServerTime, in the user's zone."""
     crm.spend("GetServerTime")
     content = (
-        f"<ns:CurrentServerTime>{crm.clock.now().strftime(V1_FORMAT)}</ns:CurrentServerTime>"
-        "<ns:TimeZone>(GMT) Coordinated Universal Time</ns:TimeZone>"
+        f"<ns:CurrentServerTime>{(crm.clock.now() + crm.user_zone).strftime(V1_FORMAT)}</ns:CurrentServerTime>"
+        f"<ns:TimeZone>{_zone_label(crm.user_zone)}</ns:TimeZone>"
     )
     return answer("TimeWS_GetServerTime_Output", TIME_NAMESPACE, content)
 
@@ -67,10 +69,11 @@ def deleted_items(crm: Crm, request: etree._Element) -> str:
             except SearchSpecError as error:
                 raise faults.wrapped("DeletedItem", "SBL-DAT-00481", str(error)) from error
     # Deletions are listed as they happen, and the clock does not go back.
-    found = [item for item in crm.deleted_items.values() if all(_holds(item, node) for node in criteria)]
+    found = [item for item in crm.deleted_items.values() if all(_holds(item, node, crm.user_zone) for node in criteria)]
     shown = found[start : start + size]
     crm.spend("DeletedItemQueryPage")
-    content = "".join(_row(item, [name for name in DELETED_ITEM_FIELDS if name in asked]) for item in shown)
+    names = [name for name in DELETED_ITEM_FIELDS if name in asked]
+    content = "".join(_row(item, names, crm.user_zone) for item in shown)
     last = "true" if start + size >= len(found) else "false"
     listed = (
         f"<ns:LastPage>{last}</ns:LastPage>"
@@ -79,12 +82,12 @@ def deleted_items(crm: Crm, request: etree._Element) -> str:
     return answer("DeletedItemWS_DeletedItemQueryPage_Output", DELETED_ITEM_NAMESPACE, listed)
 
 
-def _row(item: DeletedItem, names: list[str]) -> str:
+def _row(item: DeletedItem, names: list[str], zone: timedelta) -> str:
     values = {
         "DeletedItemId": item.id,
         "DeletedById": "",
         "DeletedBy": item.deleted_by,
-        "DeletedDate": parse_stamp(item.deleted_at).strftime(V1_FORMAT),
+        "DeletedDate": (parse_stamp(item.deleted_at) + zone).strftime(V1_FORMAT),
         "Name": item.name,
         "ObjectId": item.object_id,
         "Type": item.type,
@@ -94,19 +97,26 @@ def _row(item: DeletedItem, names: list[str]) -> str:
     return f"<DeletedItem>{''.join(cells)}</DeletedItem>"
 
 
-def _holds(item: DeletedItem, node: Node) -> bool:
+def _zone_label(zone: timedelta) -> str:
+    if not zone:
+        return "(GMT) Coordinated Universal Time"
+    hours, minutes = divmod(abs(zone) // timedelta(minutes=1), 60)
+    return f"(GMT{'-' if zone < timedelta(0) else '+'}{hours:02}:{minutes:02}) The user's zone"
+
+
+def _holds(item: DeletedItem, node: Node, zone: timedelta) -> bool:
     if isinstance(node, Joined):
-        results = (_holds(item, term) for term in node.terms)
+        results = (_holds(item, term, zone) for term in node.terms)
         return all(results) if node.operator == "AND" else any(results)
-    return _compare(item, node)
+    return _compare(item, node, zone)
 
 
-def _compare(item: DeletedItem, node: Comparison) -> bool:
+def _compare(item: DeletedItem, node: Comparison, zone: timedelta) -> bool:
     literal = node.literal or ""
     if node.field == "DeletedDate":
         value = item.deleted_at
         try:
-            literal = stamp(parse_stamp(literal))
+            literal = stamp(parse_stamp(literal) - zone)
         except ValueError as error:
             raise faults.wrapped("DeletedItem", "SBL-DAT-00481", str(error)) from error
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -15,19 +16,22 @@ _TEN_YEARS_SECONDS = 10 * 365 * 86_400
 
 
 class Advance(Body):
-    """Move the server's clock on, and say how far ahead of it the clock is that stamps events.
+    """Move the server's clock on, say how far ahead of it the clock is that stamps events, or move the user's zone.
 
     Purges what became too old, unless told otherwise: the purge runs at an hour nobody knows.
     """
 
     advance_seconds: float = Field(default=0, ge=0, le=_TEN_YEARS_SECONDS)
     event_offset_seconds: float | None = Field(default=None, ge=-86_400, le=86_400)
+    user_zone_minutes: int | None = Field(default=None, ge=-14 * 60, le=14 * 60)
     purge: bool = True
 
     def carry_out(self, crm: Crm) -> dict[str, Any]:
         crm.clock.advance(self.advance_seconds)
         if self.event_offset_seconds is not None:
             crm.event_offset_seconds = self.event_offset_seconds
+        if self.user_zone_minutes is not None:
+            crm.user_zone = timedelta(minutes=self.user_zone_minutes)
         crm.settle()
         if self.purge:
             crm.purge()

@@ -160,6 +160,26 @@ def test_a_merge_of_accounts_moves_all_that_hangs_on_the_duplicate_without_a_tra
         assert after["ModId"] == old["ModId"]
 
 
+def test_a_merge_can_be_told_as_an_update_and_a_delete(simulator: Simulator) -> None:
+    survivor, duplicate = (row["Id"] for row in simulator.records("Account")[:2])
+    simulator.control("merge", object="Account", survivor=survivor, duplicate=duplicate, told_as="update_and_delete")
+    assert simulator.event_list() == [
+        ("WriteRecordUpdated", "Account", survivor, None),
+        ("PreDeleteRecord", "Account", duplicate, None),
+        ("DeleteRecord", "Account", duplicate, None),
+    ]
+
+
+def test_a_delete_and_a_restore_can_tell_of_each_child(simulator: Simulator) -> None:
+    account = busy_account(simulator)
+    owned = [("Opportunity", id_) for id_ in children_of(simulator, account)["Opportunity"]]
+    owned += [("Activity", id_) for id_ in children_of(simulator, account)["Activity"]]
+    for action, event in (("delete", "DeleteRecord"), ("restore", "RestoreRecord")):
+        simulator.control(action, object="Account", id=account, child_events=True)
+        told = [(e["ObjectName"], e["ObjectId"]) for e in simulator.events() if e["EventName"] == event]
+        assert sorted(told) == sorted([*owned, ("Account", account)])
+
+
 def test_a_merge_of_contacts_moves_activities_opportunities_and_links(simulator: Simulator) -> None:
     activity = next(r for r in simulator.records("Activity") if r["PrimaryContactId"])
     duplicate = simulator.record("Contact", activity["PrimaryContactId"])

@@ -99,3 +99,21 @@ def test_the_administrative_service_says_what_is_tracked(path: str) -> None:
     assert (enabled["Account"], enabled["Order"], enabled["Territory"]) == ("true", "true", "false")
     simulator.http.get(ENDPOINT, params={"command": "login"}, headers=LOGIN)
     assert "Missing wsse:Security" in Answer(simulator.http.post(path, content=envelope.format(""))).fault
+
+
+def test_the_older_services_speak_in_the_users_zone(simulator: Simulator) -> None:
+    simulator.control("clock", user_zone_minutes=-150)
+    account = simulator.records("Account")[0]["Id"]
+    simulator.control("delete", object="Account", id=account)
+    now = Answer(simulator.send('<TimeWS_GetServerTime_Input xmlns="urn:crmondemand/ws/time/"/>')).root
+    assert now.findtext(".//{*}CurrentServerTime") == "05/28/2026 17:56:40"
+    assert (now.findtext(".//{*}TimeZone") or "").startswith("(GMT-02:30)")
+
+    def deleted(since: str) -> list[str | None]:
+        row = f"<DeletedItem><DeletedDate>&gt; '{since}'</DeletedDate></DeletedItem>"
+        listed = f"<ListOfDeletedItem>{row}</ListOfDeletedItem>"
+        request = f"<DeletedItemWS_DeletedItemQueryPage_Input>{listed}</DeletedItemWS_DeletedItemQueryPage_Input>"
+        return [cell.text for cell in Answer(simulator.send(request)).root.iter("{*}DeletedDate")]
+
+    assert deleted("05/28/2026 17:56:39") == ["05/28/2026 17:56:40"]
+    assert deleted("05/28/2026 17:56:40") == []
