@@ -133,6 +133,11 @@ class System:
         records: list[dict[str, Any]] = answer.json()
         return records
 
+    def operations(self) -> int:
+        """What the CRM has counted so far."""
+        answer = self.http.get(f"http://127.0.0.1:{self.crm_port}/control/summary")
+        return int(answer.json()["operations"])
+
     def token(self, *territories: str, **claims: Any) -> str:
         now = int(time.time())
         body = {"aud": AUDIENCE, "iat": now, "nbf": now - 5, "exp": now + 3600, "sub": "e2e", **claims}
