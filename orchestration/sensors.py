@@ -16,7 +16,7 @@ import orjson
 from orchestration.catalog import Catalog, load_catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmError
-from orchestration.crm.queries import MODIFICATION_TRACKING, Query, stamp
+from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified, stamp
 from orchestration.crm.settings import CrmSettings
 from orchestration.jobs import census, full_load, sweep, sync
 from orchestration.settings import PipelineSettings
@@ -88,7 +88,7 @@ def due_without_asking(last: LastPoll | None, now: datetime, settings: PipelineS
 
 def due_by_probe(crm: CrmClient, last: LastPoll) -> str | None:
     """A reason to sync if the log, from the overlap on, holds another number of events than the last run found."""
-    there = crm.count(Query(MODIFICATION_TRACKING, f"[ModifiedDate] >= '{stamp(last.probe_from)}'"))
+    there = crm.count(Query(MODIFICATION_TRACKING, modified(last.probe_from)))
     if there == last.probe_count:
         return None
     return f"events in the overlap: {there}, the last run saw {last.probe_count}"
@@ -106,7 +106,7 @@ def due_by_untracked(
     for obj in catalog:
         if obj.tracked:
             continue
-        count = crm.count(Query(obj, f"[ModifiedDate] >= '{since}'"))
+        count = crm.count(Query(obj, modified(last.probe_from)))
         if count is None:
             continue
         counts[obj.name] = (since, count)

@@ -13,7 +13,7 @@ from orchestration.crm.errors import (
     CrmTooHeavy,
     CrmUnavailable,
 )
-from orchestration.crm.queries import MODIFICATION_TRACKING, LogShape, Query, Shape, any_of, between, literal, stamp
+from orchestration.crm.queries import MODIFICATION_TRACKING, LogShape, Query, Shape, any_of, literal, modified, stamp
 from orchestration.crm.rows import Defect, Page, Row
 from orchestration.crm.services import DeletedItem
 from orchestration.crm.settings import AuthMode, CrmSettings
@@ -42,7 +42,7 @@ __all__ = [
     "Row",
     "Shape",
     "any_of",
-    "between",
     "literal",
+    "modified",
     "stamp",
 ]

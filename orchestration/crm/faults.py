@@ -36,6 +36,7 @@ class Action(StrEnum):
 # Faults of writes are listed for completeness; this adapter only reads, so any of them is a refusal.
 ACTIONS: Mapping[str, Action] = {
     "SBL-ODU-01005": Action.RETRY_AFTER,
+    "SBL-ODU-01006": Action.LOGIN_AGAIN_ONCE,  # without a text we know: a new session tells
     "SBL-ODU-01007": Action.REFUSED,
     "SBL-ODU-01008": Action.REFUSED,
     "SBL-ODU-01011": Action.SKIP_OBJECT,
@@ -66,15 +67,50 @@ ACTIONS: Mapping[str, Action] = {
 
 _CODE = re.compile(r"SBL-[A-Z]{3}-[0-9]{5}")
 _BACKEND = "SBL-ODU-01006"  # "the backend failed": its text says how
+_ALLOTMENT = "SBL-SBL-70172"  # of operations, which is used up for hours, or of requests at the same time
 _UNSPECIFIC = ("SBL-ODU-01007", "SBL-SBL-00000", _BACKEND, "SBL-EAI-04376")  # matter only when nothing else is there
+_NO_CODE = ""
 
-_REJECTED = re.compile(r"FailedAuthentication|security token could not be authenticated|Missing wsse:Security", re.I)
-_PASSWORD = re.compile(r"passwor[dt]|kennwort|wachtwoord|mot de passe|contraseña|senha|パスワード|密码|密碼|암호", re.I)
+
+@dataclass(frozen=True)
+class Meaning:
+    """A text that tells what a fault of several meanings is about. ``codes`` it may stand under; none: no code."""
+
+    codes: frozenset[str]
+    text: re.Pattern[str]
+    action: Action
+
+
+_OPEN = frozenset({*_UNSPECIFIC, _NO_CODE})
+MEANINGS: Mapping[str, Meaning] = {
+    "rejected token": Meaning(
+        _OPEN,
+        re.compile(r"FailedAuthentication|security token could not be authenticated|Missing wsse:Security", re.I),
+        Action.BAD_CREDENTIALS,
+    ),
+    "hiccup": Meaning(
+        _OPEN,
+        re.compile(
+            r"Session already invalidated|Nested timers|IntegrationServletException|number of concurrent sessions", re.I
+        ),
+        Action.RETRY,
+    ),
+    "timeout": Meaning(_OPEN, re.compile("RIP_WAIT_ERROR_TIMEOUT"), Action.RETRY_SMALLER),
+    "password": Meaning(
+        frozenset({_BACKEND}),
+        re.compile(r"passwor[dt]|kennwort|wachtwoord|mot de passe|contraseña|senha|パスワード|密码|密碼|암호", re.I),
+        Action.BAD_CREDENTIALS,
+    ),
+    "too many requests": Meaning(
+        frozenset({_ALLOTMENT}),
+        re.compile(r"concurrent|gleichzeitig|simult|gelijktijdig|contempor|同時|并发", re.I),
+        Action.RETRY,
+    ),
+}
+"""The second half of the table: looked at in this order, before :data:`ACTIONS`."""
+
 _SESSION = re.compile(
     r"session\b.*\b(not available|expired|invalid|timed out)|(invalid|expired)\b.*\bsession", re.I | re.S
-)
-_PASSING = re.compile(
-    r"Session already invalidated|Nested timers|IntegrationServletException|number of concurrent sessions", re.I
 )
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"")
 
@@ -115,7 +151,7 @@ class Fault:
     @property
     def code(self) -> str:
         """The code that says most; the fault code where there is none."""
-        known = [code for code in self.codes if code in ACTIONS or code == _BACKEND]
+        known = [code for code in self.codes if code in ACTIONS]
         telling = [code for code in known if code not in _UNSPECIFIC]
         if telling:
             return telling[0]
@@ -123,18 +159,13 @@ class Fault:
 
     @property
     def action(self) -> Action:
-        """What to do; for a backend fault without a text we know, that is a new session (which tells)."""
-        if self.code in ACTIONS and self.code not in _UNSPECIFIC:
-            return ACTIONS[self.code]
-        if _REJECTED.search(f"{self.fault_code} {self.text}"):
-            return Action.BAD_CREDENTIALS
-        if _PASSING.search(self.text):
-            return Action.RETRY
-        if "RIP_WAIT_ERROR_TIMEOUT" in self.text:
-            return Action.RETRY_SMALLER
-        if self.code == _BACKEND:
-            return Action.BAD_CREDENTIALS if _PASSWORD.search(self.text) else Action.LOGIN_AGAIN_ONCE
-        return ACTIONS.get(self.code, Action.REFUSED)
+        """What to do, by text where a code means several things, else by code."""
+        known = self.code if self.code in ACTIONS else _NO_CODE
+        said = f"{self.fault_code} {self.text}"
+        for meaning in MEANINGS.values():
+            if known in meaning.codes and meaning.text.search(said):
+                return meaning.action
+        return ACTIONS.get(known, Action.REFUSED)
 
     @property
     def names_session(self) -> bool:

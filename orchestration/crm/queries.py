@@ -57,7 +57,7 @@ class Query:
 
     ``fields`` narrows the answer to the named fields and no links; None asks for all the object has, with the
     audit stamps of a catalog object. ``Id`` and the sort field are always asked for. ``searchspec`` is the CRM's
-    language, unescaped; see :func:`any_of` and :func:`between`.
+    language, unescaped; see :func:`any_of` and :func:`modified`.
     """
 
     object: Shape
@@ -95,9 +95,10 @@ def any_of(field_name: str, values: Iterable[str]) -> str:
     return terms[0] if len(terms) == 1 else " OR ".join(f"({term})" for term in terms)
 
 
-def between(field_name: str, low: datetime, high: datetime) -> str:
-    """Rows whose date-time field lies in the closed range; bounds are aware and cut to whole seconds."""
-    return f"([{field_name}] >= {literal(stamp(low))}) AND ([{field_name}] <= {literal(stamp(high))})"
+def modified(since: datetime, until: datetime | None = None) -> str:
+    """Rows whose ModifiedDate lies in [since, until), or from ``since`` on; bounds as for :func:`stamp`."""
+    lower = f"[ModifiedDate] >= {literal(stamp(since))}"
+    return lower if until is None else f"({lower}) AND ([ModifiedDate] < {literal(stamp(until))})"
 
 
 def stamp(moment: datetime) -> str:

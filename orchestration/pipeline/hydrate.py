@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmNoAccess
-from orchestration.crm.queries import Query
+from orchestration.crm.queries import Query, modified
 from orchestration.crm.rows import Defect, Row
 from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest
@@ -111,7 +112,8 @@ def _read(
                 read_at, [], census={row.id: row.mod_id for page in pages for row in page.rows}, settled=(entry,)
             )
         elif entry.request.kind == "since":
-            query = Query(object=obj, searchspec=f"[ModifiedDate] >= '{entry.request.value}Z'")
+            since = datetime.fromisoformat(entry.request.value).replace(tzinfo=UTC)
+            query = Query(object=obj, searchspec=modified(since))
             read_at = utc_now()
             rows, defects = _collect(crm, query)
             yield Batch(read_at, rows, defects, settled=(entry,))

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
-from orchestration.crm.queries import MODIFICATION_TRACKING, Query
+from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
 from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_requests, request_mentions, store_requests
 from orchestration.pipeline.warehouse import read_state, scalar, to_stored, transaction, utc_now, write_state
 from orchestration.settings import PipelineSettings
@@ -40,7 +40,7 @@ class Window:
 
     @property
     def searchspec(self) -> str:
-        return modified_between(self.lower, self.upper)
+        return modified(self.lower.replace(tzinfo=UTC), self.upper.replace(tzinfo=UTC))
 
     def halves(self) -> tuple[Window, Window] | None:
         """Two parts that meet at a whole second; ``None`` for a window of one second."""
@@ -67,11 +67,6 @@ class PollResult:
     requests: int = 0
     probe_from: datetime | None = None
     probe_count: int = 0
-
-
-def modified_between(lower: datetime, upper: datetime) -> str:
-    """A searchspec for ModifiedDate in [lower, upper)."""
-    return f"([ModifiedDate] >= '{lower:%Y-%m-%dT%H:%M:%SZ}') AND ([ModifiedDate] < '{upper:%Y-%m-%dT%H:%M:%SZ}')"
 
 
 def plan_window(watermark: datetime, server_now: datetime, settings: PipelineSettings) -> Window:

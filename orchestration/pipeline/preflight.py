@@ -10,7 +10,7 @@ from enum import StrEnum
 from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmCredentialsError, CrmError
-from orchestration.crm.queries import MODIFICATION_TRACKING, Query, stamp
+from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
 
 
 class Verdict(StrEnum):
@@ -74,10 +74,10 @@ def _log(crm: CrmClient, catalog: Catalog, now: datetime) -> Finding:
     """Whether the log has events of the tracked objects: an object nobody enabled is silent for ever."""
 
     def look() -> Finding:
-        since = f"[ModifiedDate] >= '{stamp(now - timedelta(days=30))}'"
+        lately = modified(now - timedelta(days=30))
         silent = []
         for obj in catalog:
-            about = f"({since}) AND ([ObjectName] = '{obj.service}')"
+            about = f"({lately}) AND ([ObjectName] = '{obj.service}')"
             if obj.tracked and not obj.dimension and not crm.count(Query(MODIFICATION_TRACKING, about)):
                 silent.append(obj.service)
         if silent:

@@ -40,6 +40,8 @@ LINES = [
     (("SBL-ODU-01008",), "", CrmRefused, 1),
     (("SBL-ODU-01011",), "", CrmNoAccess, 1),
     (("SBL-SBL-70172",), "", CrmBudgetExhausted, 1),
+    (("SBL-SBL-70172",), "The Web Services Concurrent Request Allotment has been reached.", CrmUnavailable, 5),
+    (("SBL-SBL-70172",), "Das Kontingent gleichzeitiger Anforderungen ist erreicht.", CrmUnavailable, 5),
     (("SBL-DAT-00553", "SBL-EAI-04376"), "", CrmNoAccess, 1),
     (("SBL-EAI-04376",), "", CrmTooHeavy, 1),
     (("SBL-EAI-04376",), "RIP_WAIT_ERROR_TIMEOUT", CrmTooHeavy, 3),

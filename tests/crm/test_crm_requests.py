@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from orchestration.crm import ConfigurationError, CrmClient, LogShape, Query, any_of
+from orchestration.crm import ConfigurationError, CrmClient, LogShape, Query, any_of, modified
 from tests.crm.wire import CONTACT, LINKED, FakeCrm, page, settings, v2_wsdl, write_wsdls
 
 
@@ -93,3 +94,13 @@ def test_two_wsdls_for_one_service_are_refused(crm: FakeCrm, tmp_path: Path) -> 
 def test_a_lone_term_has_no_parentheses_and_quotes_are_doubled() -> None:
     assert any_of("Id", ["O'Neil"]) == "[Id] = 'O''Neil'"
     assert any_of("Id", ["a", "b"]) == "([Id] = 'a') OR ([Id] = 'b')"
+
+
+def test_a_time_range_holds_its_first_second_and_not_its_last() -> None:
+    noon = datetime(2026, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    assert modified(noon) == "[ModifiedDate] >= '2026-05-01T12:00:00Z'"
+    assert modified(noon, noon + timedelta(seconds=1)) == (
+        "([ModifiedDate] >= '2026-05-01T12:00:00Z') AND ([ModifiedDate] < '2026-05-01T12:00:01Z')"
+    )
+    with pytest.raises(ValueError, match="zone"):
+        modified(noon.replace(tzinfo=None))
