@@ -18,6 +18,7 @@ from delta_service.auth import Authenticator, Claims
 from delta_service.delta import DeltaRoutes
 from delta_service.events import EventRoute
 from delta_service.explain import explain_answer
+from delta_service.grant import grant_answer
 from delta_service.keys import KeyRing
 from delta_service.listing import territories_answer
 from delta_service.problems import method_not_allowed, refusal
@@ -104,10 +105,14 @@ class DeltaService:
         query = request.scope["query_string"]
         return pages.response(await explain_answer(claims, query, self.watch.current(), self._source))
 
+    async def grant(self, request: Request) -> Response:
+        """``GET /cache/grant``, for a cache in front."""
+        uri = request.headers.get("x-original-uri", "")
+        who = _authorization(request), request.client, self.authenticator
+        return pages.response(await grant_answer(uri, *who, self.watch.current()))
+
     async def _claims(self, request: Request) -> Claims:
-        authorization = request.headers.get("authorization")
-        header = None if authorization is None else authorization.encode("latin-1")
-        return await self.authenticator.authenticate(header, request.client)
+        return await self.authenticator.authenticate(_authorization(request), request.client)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -120,6 +125,11 @@ class DeltaService:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _authorization(request: Request) -> bytes | None:
+    header = request.headers.get("authorization")
+    return None if header is None else header.encode("latin-1")
 
 
 def create() -> DeltaService:

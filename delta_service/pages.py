@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from delta_service import docs, metrics
 from delta_service.answers import Answer
+from delta_service.grant import GRANT_PATH
 from delta_service.openapi import openapi_document
 from delta_service.problems import ProblemError, method_not_allowed, not_found, refusal, request_id_of, starting
 
@@ -74,6 +75,7 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
         routes=[
             Route("/v1/territories", service.territories),
             Route("/v1/explain", service.explain),
+            Route(GRANT_PATH, service.grant),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_page),

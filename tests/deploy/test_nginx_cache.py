@@ -1,0 +1,213 @@
+"""The shipped nginx configuration in front of real service processes: it shares answers, and never mixes scopes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from delta_service.store.writer import DeltaStoreWriter
+from tests.delta_service.conftest import NAMES, WORLDS, publish, token
+from tests.delta_service.model import IDENTITY
+from tests.delta_service.test_process import COMMAND, environment, wait_until
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "territory-delta.conf"
+NORTH, SOUTH = "/v1/territories/T-NORTH/delta", "/v1/territories/T-SOUTH/delta"
+
+pytestmark = pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Site:
+    """nginx, two replicas of the service behind it, and their store."""
+
+    def __init__(self, http: httpx.Client, writer: DeltaStoreWriter, replicas: list[subprocess.Popen[bytes]]) -> None:
+        self.http, self.writer, self.replicas = http, writer, replicas
+
+    def get(self, path: str, bearer: str | None, headers: dict[str, str] | None = None) -> httpx.Response:
+        credentials = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
+        return self.http.get(path, headers=credentials | (headers or {}))
+
+    def publish(self, count: int) -> None:
+        publish(self.writer, WORLDS[: count + 1])
+
+
+def shipped_configuration(home: Path, port: int, replica_ports: list[int]) -> Path:
+    """The shipped file with this test's ports and folders, and what an nginx.conf has around it."""
+    text = CONFIGURATION.read_text()
+    for old, new in {
+        "    server 127.0.0.1:8080 max_fails=2 fail_timeout=5s;\n": "".join(
+            f"    server 127.0.0.1:{replica} max_fails=2 fail_timeout=5s;\n" for replica in replica_ports
+        ),
+        "listen 8000;": f"listen 127.0.0.1:{port};",
+        "/var/cache/nginx/": f"{home}/cache/",
+        "/var/log/nginx/": f"{home}/",
+    }.items():
+        assert old in text, f"the shipped configuration has no {old!r} any more"
+        text = text.replace(old, new)
+    (home / "cache").mkdir()
+    (home / "site.conf").write_text(text)
+    temporary = "".join(
+        f"{name}_temp_path {home}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+    )
+    main = home / "nginx.conf"
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    main.write_text(
+        f"{user}daemon off;\nworker_processes 1;\npid {home}/nginx.pid;\nerror_log {home}/error.log;\n"
+        f"events {{ worker_connections 1024; }}\nhttp {{\n{temporary}include {home}/site.conf;\n}}\n"
+    )
+    return main
+
+
+@contextmanager
+def process(arguments: list[str], home: Path, log: str) -> Iterator[subprocess.Popen[bytes]]:
+    with (home / log).open("wb") as out:
+        running = subprocess.Popen(arguments, env=environment(home), stdout=out, stderr=out)
+        try:
+            yield running
+        finally:
+            running.terminate()
+            running.wait(20)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    ports = [free_port(), free_port()]
+    front = free_port()
+    with ExitStack() as stack:
+        writer = stack.enter_context(DeltaStoreWriter(tmp_path / "delta.sqlite"))
+        writer.initialise(IDENTITY)
+        writer.set_territories(NAMES)
+        publish(writer, WORLDS[:3])
+        replicas = [
+            stack.enter_context(process([*COMMAND, "--port", str(port)], tmp_path, f"{port}.log")) for port in ports
+        ]
+        assert NGINX is not None
+        main = shipped_configuration(tmp_path, front, ports)
+        stack.enter_context(process([NGINX, "-p", str(tmp_path), "-c", str(main)], tmp_path, "nginx.log"))
+        http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{front}", timeout=20))
+
+        def ready() -> bool:
+            try:
+                return all(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200 for port in ports) and (
+                    http.get("/readyz").status_code == 200
+                )
+            except httpx.TransportError:
+                return False
+
+        wait_until(ready, f"nginx and the service: {(tmp_path / 'nginx.log').read_text()}")
+        yield Site(http, writer, replicas)
+
+
+def test_devices_of_a_territory_share_one_answer(site: Site) -> None:
+    ours, theirs = token(["T-NORTH"], sub="one"), token(["North", "T-SOUTH"], sub="two")
+    first = site.get(NORTH, ours)
+    second = site.get(NORTH, theirs)
+    assert (first.status_code, first.headers["sync-cache"]) == (200, "MISS")
+    assert (second.status_code, second.headers["sync-cache"]) == (200, "HIT")
+    assert second.content == first.content
+    assert second.headers["sync-cursor"] == first.headers["sync-cursor"]
+    # An answer in another coding is another answer.
+    for coding in ("gzip", "zstd", "identity"):
+        answer = site.get(NORTH, ours, {"Accept-Encoding": coding})
+        assert answer.headers["sync-cache"] == "MISS"
+        assert answer.json() == first.json()
+    lines = site.get(NORTH, ours, {"Accept": "application/x-ndjson"})
+    assert lines.headers["content-type"] == "application/x-ndjson"
+    assert site.get(NORTH, ours, {"If-None-Match": first.headers["etag"]}).status_code == 304
+
+
+def test_no_way_of_asking_gives_a_caller_what_another_may_see(site: Site) -> None:
+    north, south = token(["T-NORTH"]), token(["T-SOUTH"])
+    expired, forged = token(["T-NORTH"], exp=int(time.time()) - 3600), token(["T-NORTH"], secret=b"x" * 40)
+    cursor = site.get(NORTH, north).headers["sync-cursor"]
+    addresses = [
+        NORTH,
+        f"{NORTH}?since={cursor}",
+        "/v1/territories/North/delta",
+        "/v1/territories/T%2DNORTH/delta",
+        "/v1/territories//T-NORTH/delta",
+        "/v1/territories/T-SOUTH/../T-NORTH/delta",
+        "/v1/territories/T-NORTH/./delta",
+        "/v1/territories/T-SOUTH%2F..%2FT-NORTH/delta",
+        f"{NORTH}?wait=0",
+    ]
+    for path in addresses:
+        # Whatever is in the cache after the one who may has asked.
+        allowed = site.get(path, north)
+        for bearer, refusals in ((south, {403, 404}), (expired, {401}), (forged, {401}), (None, {401})):
+            answer = site.get(path, bearer)
+            assert answer.status_code in refusals | ({404} if allowed.status_code == 404 else set()), (
+                path,
+                answer.text,
+            )
+            assert "A1" not in answer.text
+    # The same question about different territories has different answers, in whatever order they are asked.
+    for path, bearer in ((SOUTH, south), (NORTH, north), (SOUTH, south), (NORTH, north)):
+        rows = {row["accountId"] for row in site.get(path, bearer).json()["account"]["insert"]}
+        assert rows == ({"A1", "A2"} if path == NORTH else {"A3"})
+    # The whole scope of a token is nobody else's.
+    for bearer, expected in ((north, {"A1", "A2"}), (south, {"A3"})):
+        answer = site.get("/v1/delta", bearer)
+        assert {row["accountId"] for row in answer.json()["account"]["insert"]} == expected
+        assert "sync-cache" not in answer.headers
+    # A grant cannot be brought along, nor asked for from outside.
+    assert site.get(NORTH, south, {"Sync-Grant": "T-NORTH", "X-Original-URI": NORTH}).status_code == 403
+    assert site.get("/cache/grant", north, {"X-Original-URI": NORTH}).status_code == 404
+
+
+def test_a_shared_answer_is_soon_followed_by_the_next_publication(site: Site) -> None:
+    bearer = token(["T-NORTH"])
+    since = site.get(NORTH, bearer).headers["sync-cursor"]
+    assert site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"] == []
+    woken: list[httpx.Response] = []
+    waiter = threading.Thread(target=lambda: woken.append(site.get(f"{NORTH}?since={since}&wait=15", bearer)))
+    waiter.start()
+    site.publish(4)
+    waiter.join(20)
+    assert woken[0].json()["account"]["deleted"] == [{"rowId": "A2"}]
+
+    def told() -> bool:
+        return site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"] == [{"rowId": "A2"}]
+
+    wait_until(told, "the publication to come through the cache")
+
+
+def test_a_replica_that_is_killed_is_not_seen_by_any_device(site: Site) -> None:
+    bearer = token(["T-NORTH"])
+    since = site.get(NORTH, bearer).headers["sync-cursor"]
+    site.replicas[0].send_signal(signal.SIGKILL)
+    for number in range(40):
+        # A parameter of its own makes each a question that no cache has seen.
+        answer = site.get(f"{NORTH}?since={since}&limit={number + 1}", bearer)
+        assert answer.status_code == 200, answer.text
+        assert site.get("/v1/delta", bearer).status_code == 200
+
+
+def test_the_audit_log_of_the_cache_names_territories_and_no_cursor_or_token(site: Site, tmp_path: Path) -> None:
+    bearer = token(["T-NORTH"])
+    since = site.get(NORTH, bearer).headers["sync-cursor"]
+    site.get(f"{NORTH}?since={since}", bearer)
+    log = tmp_path / "territory-delta-audit.log"
+    wait_until(lambda: log.exists() and log.read_text().count("\n") == 2, "the audit log")
+    text = log.read_text()
+    assert re.search(r'"territory":"T-NORTH","status":200', text)
+    assert since not in text
+    assert bearer not in text
