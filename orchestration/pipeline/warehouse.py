@@ -51,13 +51,36 @@ def open_warehouse(path: Path, catalog: Catalog, wait_seconds: float) -> Iterato
     a killed process, and DuckDB replays its own log, so a crash leaves nothing to clean up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock"), wait_seconds):
+    with locked(path, wait_seconds):
         connection = duckdb.connect(str(path), config={"autoinstall_known_extensions": "false"})
         try:
             _bring_to_shape(connection, catalog)
             yield connection
         finally:
             connection.close()
+
+
+@contextmanager
+def locked(path: Path, wait_seconds: float) -> Iterator[None]:
+    """Keep every other process of ours from the warehouse at ``path``; raises :class:`WarehouseBusyError`."""
+    deadline = time.monotonic() + wait_seconds
+    with path.with_suffix(".lock").open("a+", encoding="utf-8") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise WarehouseBusyError(
+                        f"The warehouse is in use by process {_holder(lock)}, for more than {wait_seconds:g} s. "
+                        "Let that run end (or end it), then run again; WAREHOUSE_LOCK_WAIT_SECONDS sets the wait."
+                    ) from None
+                time.sleep(0.05)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 @contextmanager
@@ -85,28 +108,6 @@ def read_state(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
 def write_state(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
     connection.execute("DELETE FROM state WHERE name = ?", [name])
     connection.execute("INSERT INTO state VALUES (?, ?)", [name, value])
-
-
-@contextmanager
-def _locked(path: Path, wait_seconds: float) -> Iterator[None]:
-    deadline = time.monotonic() + wait_seconds
-    with path.open("a+", encoding="utf-8") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise WarehouseBusyError(
-                        f"The warehouse is in use by process {_holder(lock)}, for more than {wait_seconds:g} s. "
-                        "Let that run end (or end it), then run again; WAREHOUSE_LOCK_WAIT_SECONDS sets the wait."
-                    ) from None
-                time.sleep(0.05)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def _holder(lock: IO[str]) -> str:
