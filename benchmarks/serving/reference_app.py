@@ -63,8 +63,8 @@ async def delta(
         else:
             (insert if inserted_seq > since else update).append(body)
     members = (
-        '"%s":{"insert":[%s],"update":[%s],"deleted":[%s]}' % (name, *(",".join(part) for part in parts))
-        for name, parts in lists.items()
+        f'"{name}":{{"insert":[{",".join(insert)}],"update":[{",".join(update)}],"deleted":[{",".join(gone)}]}}'
+        for name, (insert, update, gone) in lists.items()
     )
     cursor = str(rows[-1]["changed_seq"] if rows else since)
     body = "{" + ",".join(members) + "}"

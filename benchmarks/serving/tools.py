@@ -1,4 +1,4 @@
-"""What only these benchmarks need, installed on demand: Debian packages, and a Python environment outside of the lock."""
+"""What only these benchmarks need, installed on demand: Debian packages, and Python packages outside of the lock."""
 
 from __future__ import annotations
 
