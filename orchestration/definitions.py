@@ -22,8 +22,16 @@ from orchestration.operations import (
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
-from orchestration.schedules import daily_compact, hourly_sweep, nightly_verify, weekly_census
+from orchestration.schedules import (
+    daily_compact,
+    daily_prune,
+    hourly_stamps,
+    hourly_sweep,
+    nightly_verify,
+    weekly_census,
+)
 from orchestration.sensors import crm_changes
+from orchestration.upkeep import prune_history, stamp_territories
 
 _catalog = load_catalog()
 
@@ -43,8 +51,10 @@ defs = dg.Definitions(
         reject_held_publication,
         rebuild_delta_store,
         compact_history,
+        prune_history,
+        stamp_territories,
     ],
-    schedules=[hourly_sweep, weekly_census, daily_compact, nightly_verify],
+    schedules=[hourly_sweep, weekly_census, daily_compact, nightly_verify, daily_prune, hourly_stamps],
     sensors=[crm_changes],
     resources={
         "warehouse": WarehouseResource(),

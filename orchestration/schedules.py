@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestration.jobs import census, sweep, verify
 from orchestration.operations import compact_history
+from orchestration.upkeep import prune_history, stamp_territories
 
 hourly_sweep = dg.ScheduleDefinition(
     job=sweep, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
@@ -22,4 +23,12 @@ daily_compact = dg.ScheduleDefinition(
 
 nightly_verify = dg.ScheduleDefinition(
     job=verify, cron_schedule="0 4 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+)
+
+daily_prune = dg.ScheduleDefinition(
+    job=prune_history, cron_schedule="45 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+)
+
+hourly_stamps = dg.ScheduleDefinition(
+    job=stamp_territories, cron_schedule="47 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )

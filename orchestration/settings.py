@@ -48,6 +48,28 @@ class PipelineSettings:
         )
 
 
+@dataclass(frozen=True)
+class RunRetention:
+    """How long Dagster's runs are kept. ``routine`` runs are those that a sensor or schedule launched, ``quiet`` ones
+    those of them that succeeded and published nothing; all others are an operator's."""
+
+    quiet_days: float = 2
+    routine_days: float = 14
+    operator_days: float = 400
+    routine_max: int = 10_000
+    newest_of_each_job: int = 20
+
+    @classmethod
+    def from_environment(cls) -> RunRetention:
+        """Raises :class:`SettingsError`."""
+        return cls(
+            quiet_days=_number("RUNS_KEEP_QUIET_DAYS", cls.quiet_days, 0, 36_500),
+            routine_days=_number("RUNS_KEEP_ROUTINE_DAYS", cls.routine_days, 0, 36_500),
+            operator_days=_number("RUNS_KEEP_OPERATOR_DAYS", cls.operator_days, 0, 36_500),
+            routine_max=int(_number("RUNS_KEEP_ROUTINE_MAX", cls.routine_max, 1, 10**9)),
+        )
+
+
 def _number(variable: str, default: float, low: float, high: float) -> float:
     text = os.environ.get(variable)
     if not text:

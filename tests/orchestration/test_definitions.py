@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -47,6 +49,7 @@ def test_assets_jobs_and_sensors_are_these() -> None:
     assert {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"} == {
         "sync", "full_load", "sweep", "census", "verify", "release_held_publication", "rebuild_delta_store", "compact",
         "reject_held_publication", "preflight", "dry_run_alignment", "realign_territories",
+        "prune_history", "stamp_territories",
     }  # fmt: skip
     (sensor,) = repository.sensor_defs
     assert sensor.name == "crm_changes"
@@ -90,3 +93,11 @@ def test_the_readme_names_every_variable_that_the_code_reads() -> None:
     named = {word for word in read if word.isupper() and "{" not in word}
     assert named
     assert not {word for word in named if word not in readme and f"{word}_" not in readme}
+
+
+def test_loading_the_definitions_warns_of_nothing() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import orchestration.definitions"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "Warning" not in loaded.stderr
