@@ -1,84 +1,94 @@
-"""P4 and P5 of the performance contract, as far as derivation goes: a re-alignment, and a trickle."""
+"""P4 ``realign`` and P5 ``trickle``: derivation and publication against their bounds, at both sizes."""
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass, field
+from typing import Any
 
+import apsw
 import duckdb
 
-from benchmarks.data import CATALOG, NO_GUARD, NOW, published_warehouse
+from benchmarks.changes import change_some, move_a_tenth
+from benchmarks.cost import Cost, compared, cost
+from benchmarks.data import CATALOG, LARGE, NO_GUARD, NOW, SMALL, Stores, published
 from benchmarks.results import Measurement
 from delta_service.store.changes import OPEN_SEQ
-from orchestration.pipeline.derive import derive
+from delta_service.store.connection import open_writer
+from orchestration.pipeline.derive import PublicationResult, derive
+from orchestration.pipeline.replicate import replicate
 
-SMALL = (20_000, 200)
-LARGE = (100_000, 1_000)
 ROUNDS = 5
-CHANGED_ROWS = 200
+
+ANTI_JOIN_NAME = "DuckDB anti-joins in memory"
+INSERTS_NAME = "bare inserts"
+
+
+@dataclass
+class Costs:
+    """Round by round: ours, and each bound."""
+
+    derive: list[Cost] = field(default_factory=list)
+    anti_join: list[Cost] = field(default_factory=list)
+    publish: list[Cost] = field(default_factory=list)
+    inserts: list[Cost] = field(default_factory=list)
 
 
 def realign() -> list[Measurement]:
-    """10 % of all accounts change territory, their children with them, against an anti-join of the same rows."""
-    found = []
-    for name, (accounts, territories) in {"small": SMALL, "large": LARGE}.items():
-        ours: list[float] = []
-        bound: list[float] = []
-        moved = 0
-        with published_warehouse(accounts, territories) as connection:
+    """10 % of all accounts change territory, their children with them."""
+    found: list[Measurement] = []
+    for size in (SMALL, LARGE):
+        costs = Costs()
+        moves = 0
+        with published(size) as stores:
             for number in range(ROUNDS):
-                before = _membership(connection)
-                _move_a_tenth(connection, number)
-                seconds, moved = _derive(connection)
-                ours.append(seconds)
-                bound.append(_anti_join(before, _membership(connection)))
-        found.append(
-            Measurement(f"realign {name}: {moved} membership changes", "s", ours, "anti-join in memory", bound)
-        )
+                before = _membership(stores.warehouse)
+                move_a_tenth(stores.warehouse, number)
+                result = _publish(stores, costs)
+                moves = result.inserted + result.deleted
+                _check_bodies(stores.warehouse, result.seq)
+                costs.anti_join.append(_anti_join(before, _membership(stores.warehouse)))
+                costs.inserts.append(_bare_inserts(stores, result.seq))
+        found += compared(f"realign {size.name}, {moves} moves: derive", costs.derive, ANTI_JOIN_NAME, costs.anti_join)
+        found += compared(f"realign {size.name}, {moves} moves: publish", costs.publish, INSERTS_NAME, costs.inserts)
     return found
 
 
 def trickle() -> list[Measurement]:
-    """200 changed rows in a large warehouse, against the same in a small one."""
-    seconds: dict[str, list[float]] = {"small": [], "large": []}
-    with published_warehouse(*SMALL) as small, published_warehouse(*LARGE) as large:
+    """200 changed rows: at size L, against the same at size S."""
+    costs = {SMALL: Costs(), LARGE: Costs()}
+    with published(SMALL) as small, published(LARGE) as large:
         for number in range(ROUNDS):
-            for name, connection in (("small", small), ("large", large)):
-                _change_some(connection, number)
-                seconds[name].append(_derive(connection)[0])
-    ratio = LARGE[0] // SMALL[0]
-    return [Measurement(f"trickle at {ratio} times the rows", "s", seconds["large"], "the small one", seconds["small"])]
+            for size, stores in ((SMALL, small), (LARGE, large)):
+                change_some(stores.warehouse, number)
+                _publish(stores, costs[size])
+    derives = compared("trickle L: derive", costs[LARGE].derive, "S", costs[SMALL].derive)
+    publishes = compared("trickle L: publish", costs[LARGE].publish, "S", costs[SMALL].publish)
+    sums = compared("trickle L: both", _sums(costs[LARGE]), "S", _sums(costs[SMALL]))
+    return [*derives, *publishes, *sums]
 
 
-def _derive(connection: duckdb.DuckDBPyConnection) -> tuple[float, int]:
-    started = time.perf_counter()
-    result = derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
-    seconds = time.perf_counter() - started
+def _publish(stores: Stores, costs: Costs) -> PublicationResult:
+    results: list[PublicationResult | None] = []
+    costs.derive.append(
+        cost(lambda: results.append(derive(stores.warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)))
+    )
+    costs.publish.append(cost(lambda: replicate(stores.warehouse, CATALOG, stores.writer)))
+    (result,) = results
     assert result is not None
-    return seconds, result.inserted + result.deleted
+    return result
 
 
-def _move_a_tenth(connection: duckdb.DuckDBPyConnection, number: int) -> None:
-    """Every tenth account goes to the territory of its neighbour."""
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE move AS SELECT row_id, lead(TerritoryId) OVER (ORDER BY row_id) AS target,"
-        " row_number() OVER (ORDER BY row_id) AS position FROM snapshot.account WHERE TerritoryId IS NOT NULL"
-    )
-    connection.execute(f"DELETE FROM move WHERE position % 10 <> {number % 10} OR target IS NULL")
-    connection.execute(
-        "UPDATE snapshot.account SET TerritoryId = move.target FROM move WHERE account.row_id = move.row_id"
-    )
-    connection.execute("INSERT INTO touched SELECT 'account', row_id FROM move")
+def _sums(costs: Costs) -> list[Cost]:
+    return [
+        Cost(a.seconds + b.seconds, a.cpu_seconds + b.cpu_seconds)
+        for a, b in zip(costs.derive, costs.publish, strict=True)
+    ]
 
 
-def _change_some(connection: duckdb.DuckDBPyConnection, number: int) -> None:
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE picked AS SELECT row_id FROM snapshot.contact"
-        f" USING SAMPLE reservoir({CHANGED_ROWS} ROWS) REPEATABLE ({number})"
-    )
-    connection.execute(
-        f"UPDATE snapshot.contact SET JobTitle = 'title {number}' WHERE row_id IN (SELECT row_id FROM picked)"
-    )
-    connection.execute("INSERT INTO touched SELECT 'contact', row_id FROM picked")
+def _check_bodies(connection: duckdb.DuckDBPyConnection, seq: int) -> None:
+    """Only accounts carry the id of their territory: no other row's body may be written anew."""
+    written = connection.execute("SELECT DISTINCT object FROM row_body WHERE from_seq = ?", [seq]).fetchall()
+    assert written == [("account",)], written
 
 
 def _membership(connection: duckdb.DuckDBPyConnection) -> object:
@@ -87,14 +97,51 @@ def _membership(connection: duckdb.DuckDBPyConnection) -> object:
     ).to_arrow_table()
 
 
-def _anti_join(before: object, after: object) -> float:
+def _anti_join(before: object, after: object) -> Cost:
+    """Who left and who came, from both full memberships, into tables."""
     with duckdb.connect() as memory:
         for name, table in (("arrow_before", before), ("arrow_after", after)):
             memory.register(name, table)
             memory.execute(f"CREATE TABLE {name.removeprefix('arrow_')} AS FROM {name}")
-        started = time.perf_counter()
-        for left, right in (("before", "after"), ("after", "before")):
-            memory.execute(
-                f"CREATE TABLE only_{left} AS FROM {left} ANTI JOIN {right} USING (territory, object, row_id)"
-            )
-        return time.perf_counter() - started
+
+        def both_ways() -> None:
+            for left, right in (("before", "after"), ("after", "before")):
+                memory.execute(
+                    f"CREATE TABLE only_{left} AS FROM {left} ANTI JOIN {right} USING (territory, object, row_id)"
+                )
+
+        return cost(both_ways)
+
+
+def _bare_inserts(stores: Stores, seq: int) -> Cost:
+    """The rows that the publication left behind, keys known and in order, into tables of the same shape and size.
+
+    That is the store as it was before: its rows of the publication are taken out, and put back in one transaction.
+    """
+    tables = {
+        "visibility": "from_seq = :seq OR to_seq = :seq",
+        "row_version": "from_seq = :seq",
+        "row_body": "body_key IN (SELECT body_key FROM row_version WHERE from_seq = :seq)",
+        "head": "seq = :seq",
+    }
+    connection = open_writer(stores.folder / "delta.sqlite")
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for table, condition in tables.items():
+        rows[table] = list(connection.execute(f"SELECT * FROM {table} WHERE {condition}", {"seq": seq}))
+    with connection:
+        for table, condition in reversed(tables.items()):
+            if table != "row_body":
+                connection.execute(f"DELETE FROM {table} WHERE {condition}", {"seq": seq})
+        connection.executemany("DELETE FROM row_body WHERE body_key = ?", [(row[0],) for row in rows["row_body"]])
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def insert() -> None:
+        with connection:
+            for table, its_rows in rows.items():
+                marks = ", ".join("?" * len(its_rows[0]))
+                connection.executemany(f"INSERT INTO {table} VALUES ({marks})", its_rows)
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    spent = cost(insert)
+    connection.close()
+    return spent
