@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from orchestration.assets import lineage
 from orchestration.assets.modification_records import modification_records
-from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table_metadata
+from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
+from orchestration.assets.presentation import changed_rows, of_snapshot
 from orchestration.catalog import TERRITORY, Catalog, CatalogObject
 from orchestration.partitions import keep_in_step, partition_key
-from orchestration.pipeline.hydrate import HydrationResult, hydrate
+from orchestration.pipeline.hydrate import hydrate
 from orchestration.pipeline.replicate import served_territories
-from orchestration.pipeline.schema import snapshot_table
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.warehouse import WarehouseResource
 
@@ -24,14 +25,20 @@ def snapshot_assets(catalog: Catalog) -> Iterator[dg.AssetsDefinition]:
 def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
     @dg.asset(
         name=obj.name,
-        description=f"The newest state of each {obj.service}, read by id as the events ask, or whole in a full load.",
+        description=f"The newest state of each {obj.service}, read by id as the events ask, or whole in a full load. "
+        f"{lineage.reach(obj)}",
         deps=[modification_records, *obj.parents],
         group_name="snapshots",
         kinds={"soap", "duckdb"},
         owners=OWNERS,
         pool=WRITER_POOL,
         code_version=CODE_VERSION,
-        metadata=table_metadata(snapshot_table(obj)),
+        metadata=lineage.snapshot(obj),
+        tags={
+            "source": "crm",
+            "crm_events": "yes" if obj.tracked else "no",
+            "served": "no" if obj.dimension else "yes",
+        },
     )
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
@@ -52,23 +59,10 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
             with warehouse.open() as connection:
                 keys = [partition_key(row_id, name) for row_id, name in served_territories(connection)]
             keep_in_step(context.instance, keys)
-        return dg.MaterializeResult(metadata=_metadata(result, crm.client.operations_spent - before))
+        rows = None
+        if result.changed or result.deleted or result.lost:
+            with warehouse.open() as connection:
+                rows = changed_rows(connection, obj)
+        return dg.MaterializeResult(metadata=of_snapshot(result, crm.client.operations_spent - before, rows))
 
     return snapshot
-
-
-def _metadata(result: HydrationResult, operations: int) -> dict[str, dg.MetadataValue]:
-    metadata: dict[str, dg.MetadataValue] = {
-        "dagster/row_count": dg.MetadataValue.int(result.live_rows),
-        "rows_read": dg.MetadataValue.int(result.rows_read),
-        "rows_changed": dg.MetadataValue.int(result.changed),
-        "rows_deleted": dg.MetadataValue.int(result.deleted),
-        "rows_lost_from_sight": dg.MetadataValue.int(result.lost),
-        "rows_revived": dg.MetadataValue.int(result.revived),
-        "rows_quarantined": dg.MetadataValue.int(result.quarantined),
-        "operations_spent": dg.MetadataValue.int(operations),
-    }
-    if result.by_reason:
-        rows = "\n".join(f"| {reason} | {count} |" for reason, count in sorted(result.by_reason.items()))
-        metadata["read_because"] = dg.MetadataValue.md(f"| reason | requests |\n|---|---:|\n{rows}")
-    return metadata
