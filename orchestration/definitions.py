@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import dagster as dg
 
 from orchestration.assets.checks import equals_recompute
 from orchestration.assets.modification_records import modification_records
 from orchestration.assets.object_snapshots import snapshot_assets
+from orchestration.assets.policy import with_freshness
 from orchestration.assets.reconciliation import realign_territories, territory_rebuild
 from orchestration.assets.territory_deltas import delta_assets
 from orchestration.catalog import load_catalog
+from orchestration.hooks import alert_failed_runs, alert_held_publications, say_what_to_do
 from orchestration.jobs import census, full_load, sweep, sync, verify
 from orchestration.operations import (
     compact_history,
@@ -31,12 +35,28 @@ from orchestration.schedules import (
     weekly_census,
 )
 from orchestration.sensors import crm_changes
+from orchestration.settings import PipelineSettings
 from orchestration.upkeep import prune_history, stamp_territories
 
 _catalog = load_catalog()
+_assets = [modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog), territory_rebuild]
+_heartbeat = timedelta(seconds=PipelineSettings.from_environment().heartbeat_seconds)
+# Failed steps say what to do: steps of assets in whatever job, and those of the jobs made of operations.
+_advice = {say_what_to_do}
+_operators_jobs = [
+    preflight_job,
+    dry_run_alignment,
+    realign_territories,
+    release_held_publication,
+    reject_held_publication,
+    rebuild_delta_store,
+    compact_history,
+    prune_history,
+    stamp_territories,
+]
 
 defs = dg.Definitions(
-    assets=[modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog), territory_rebuild],
+    assets=[asset.with_attributes(hook_defs=_advice) for asset in with_freshness(_assets, _heartbeat)],
     asset_checks=[equals_recompute],
     jobs=[
         sync,
@@ -44,18 +64,10 @@ defs = dg.Definitions(
         sweep,
         census,
         verify,
-        preflight_job,
-        dry_run_alignment,
-        realign_territories,
-        release_held_publication,
-        reject_held_publication,
-        rebuild_delta_store,
-        compact_history,
-        prune_history,
-        stamp_territories,
+        *(job.with_hooks(_advice) for job in _operators_jobs),
     ],
     schedules=[hourly_sweep, weekly_census, daily_compact, nightly_verify, daily_prune, hourly_stamps],
-    sensors=[crm_changes],
+    sensors=[crm_changes, alert_failed_runs, alert_held_publications],
     resources={
         "warehouse": WarehouseResource(),
         "crm": CrmResource(),

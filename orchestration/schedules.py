@@ -8,6 +8,8 @@ from orchestration.jobs import census, sweep, verify
 from orchestration.operations import compact_history
 from orchestration.upkeep import prune_history, stamp_territories
 
+# Jobs made of operations are named, since definitions.py attaches hooks to copies of them.
+
 hourly_sweep = dg.ScheduleDefinition(
     job=sweep, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )
@@ -18,7 +20,7 @@ weekly_census = dg.ScheduleDefinition(
 )
 
 daily_compact = dg.ScheduleDefinition(
-    job=compact_history, cron_schedule="30 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+    job_name=compact_history.name, cron_schedule="30 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )
 
 nightly_verify = dg.ScheduleDefinition(
@@ -26,9 +28,9 @@ nightly_verify = dg.ScheduleDefinition(
 )
 
 daily_prune = dg.ScheduleDefinition(
-    job=prune_history, cron_schedule="45 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+    job_name=prune_history.name, cron_schedule="45 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )
 
 hourly_stamps = dg.ScheduleDefinition(
-    job=stamp_territories, cron_schedule="47 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+    job_name=stamp_territories.name, cron_schedule="47 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )

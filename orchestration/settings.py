@@ -26,6 +26,11 @@ class PipelineSettings:
     lock_wait_seconds: float = 120.0
 
     @property
+    def heartbeat_seconds(self) -> float:
+        """A sync runs at least this often, with news or without."""
+        return self.overlap_seconds / 2
+
+    @property
     def warehouse_path(self) -> Path:
         return self.delta_home / "warehouse.duckdb"
 
@@ -68,6 +73,19 @@ class RunRetention:
             operator_days=_number("RUNS_KEEP_OPERATOR_DAYS", cls.operator_days, 0, 36_500),
             routine_max=int(_number("RUNS_KEEP_ROUTINE_MAX", cls.routine_max, 1, 10**9)),
         )
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Where alerts go (nowhere by default), and the address of Dagster's UI, for links in them."""
+
+    webhook_url: str | None
+    ui_url: str | None
+
+    @classmethod
+    def from_environment(cls) -> AlertSettings:
+        ui_url = os.environ.get("DAGSTER_UI_URL", "").rstrip("/")
+        return cls(os.environ.get("ALERT_WEBHOOK_URL") or None, ui_url or None)
 
 
 def _number(variable: str, default: float, low: float, high: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,11 @@ def test_assets_jobs_and_sensors_are_these() -> None:
         "reject_held_publication", "preflight", "dry_run_alignment", "realign_territories",
         "prune_history", "stamp_territories",
     }  # fmt: skip
-    (sensor,) = repository.sensor_defs
-    assert sensor.name == "crm_changes"
-    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
+        "crm_changes": "RUNNING",
+        "alert_failed_runs": "STOPPED",
+        "alert_held_publications": "STOPPED",
+    }
 
 
 def test_every_asset_tells_its_purpose_owner_and_kinds() -> None:
@@ -85,12 +88,12 @@ def test_the_pipeline_knows_nothing_of_the_simulator() -> None:
 
 def test_the_readme_names_every_variable_that_the_code_reads() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    read: set[str] = set()
-    for room in ("orchestration", "delta_service"):
-        for path in Path(PROJECT / room).rglob("*.py"):
-            words = path.read_text(encoding="utf-8").replace('"', " ").replace("'", " ").split()
-            read |= {w.strip(",()[]:`.") for w in words if w.startswith(("CRMOD_", "DELTA_", "SYNC_", "WAREHOUSE_"))}
-    named = {word for word in read if word.isupper() and "{" not in word}
+    named = {
+        variable
+        for room in ("orchestration", "delta_service")
+        for path in Path(PROJECT / room).rglob("*.py")
+        for variable in re.findall(r"\b(?:CRMOD|DELTA|SYNC|WAREHOUSE)_[A-Z_]+\b", path.read_text(encoding="utf-8"))
+    }
     assert named
     assert not {word for word in named if word not in readme and f"{word}_" not in readme}
 

@@ -1,0 +1,79 @@
+"""What a person should do about each error that can end a run: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError  # has no public name
+
+from delta_service.store import errors as store
+from orchestration.catalog import CatalogError
+from orchestration.crm import errors as crm
+from orchestration.pipeline import derive
+from orchestration.pipeline.alignment import AlignmentFileError
+from orchestration.pipeline.rebuild import UnknownTerritoryError
+from orchestration.pipeline.warehouse import WarehouseBusyError
+from orchestration.settings import SettingsError
+
+_STORE_BROKEN = (
+    "Run rebuild_delta_store: it replaces the delta store's content by the warehouse's. Devices keep working."
+)
+
+ADVICE: Mapping[type[BaseException], str] = {
+    crm.ConfigurationError: "Mend the setting, WSDL or catalog that the message names, then restart the code server.",
+    crm.CrmUnavailable: "Wait: the sensor tries again, in longer and longer steps, and the next sync reads the whole"
+    " gap. If the pod is up, check CRMOD_URL and the network.",
+    crm.CrmTooHeavy: "Run the job again: it goes on where it was. If it fails at the same object, read less at a time:"
+    " lower CRMOD_SESSIONS, or run at a quieter hour.",
+    crm.CrmAnswerError: "Run the job again. If it fails in the same way, run preflight, and ask the pod's"
+    " administrators what stands between us and the pod (a proxy, a maintenance page).",
+    crm.CrmRefused: "Run preflight: the request, the object catalog or the integration user's rights are at fault.",
+    crm.CrmNoAccess: "Give the integration user's role access to the object, or take it out of the object catalog.",
+    crm.CrmCredentialsError: "Set CRMOD_USERNAME and CRMOD_PASSWORD, restart the code server, then run sync. Do not"
+    " run it before: accounts lock.",
+    crm.CrmBudgetExhausted: "Wait until the allotment's 24 hours have moved on, or raise CRMOD_OPERATIONS_BUDGET; the"
+    " next sync goes on where this run was.",
+    CatalogError: "Mend the object catalog at the line that the message names, then restart the code server.",
+    SettingsError: "Set the environment variable that the message names to a value it allows, then restart.",
+    derive.PublicationHeldError: "Look at the territories in the message. If the change is meant, run"
+    " release_held_publication with a reason; if not, mend the CRM and run reject_held_publication.",
+    derive.NothingReadError: "Run full_load.",
+    derive.ReadsPendingError: "Run the job again: it goes on there. If reads stay undone, run preflight.",
+    WarehouseBusyError: "Let the other process end (or end it), then run again. The file needs no repair.",
+    UnknownTerritoryError: "Correct the territories in the run config and launch again; a new one needs a sync first.",
+    AlignmentFileError: "Correct the file at the line that the message names, and launch again.",
+    store.StoreUnavailableError: "Check that DELTA_HOME is the right folder and can be written, then run the job"
+    " again; if it stays, run rebuild_delta_store.",
+    store.StoreIdentityError: _STORE_BROKEN,
+    store.StaleSeqError: "See that one pipeline only writes this store, then run sync; if it stays, run"
+    " rebuild_delta_store.",
+    store.ChangeSetError: _STORE_BROKEN,
+    DagsterAssetCheckFailedError: "Devices keep what they have. Open the check in the asset's page: its description"
+    " says what to do.",
+    dg.Failure: "Do what the message says, then launch the job again.",
+    OSError: "Check the disk: is it full, and may this user write to DELTA_HOME? Then run the job again.",
+}
+UNKNOWN = (
+    "This is not foreseen. Nothing half done was published; run the job again. If it fails again, keep the warehouse"
+    " file and the run's log for whoever maintains the program."
+)
+
+
+def known_cause(error: BaseException | None) -> BaseException | None:
+    """The first of an error and its causes, the innermost last, that the table knows better than as a failure."""
+    chain = list(_chain(error))
+    known = [one for one in chain if not isinstance(one, dg.Failure) and isinstance(one, tuple(ADVICE))]
+    return known[0] if known else next((one for one in chain if isinstance(one, dg.Failure)), None)
+
+
+def what_to_do(error: BaseException | type[BaseException] | None) -> str:
+    """One sentence or two for a person."""
+    kind = error if isinstance(error, type) else type(known_cause(error))
+    return next((ADVICE[base] for base in kind.__mro__ if base in ADVICE), UNKNOWN)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

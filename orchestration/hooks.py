@@ -1,0 +1,180 @@
+"""Telling people: what to do about a failed step, in its run's log; and failed runs and held publications, by webhook.
+
+An alert holds names, numbers and our own errors' messages, which hold no personal data; of any other error, its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import httpx
+import orjson
+
+from orchestration.advice import ADVICE, UNKNOWN, what_to_do
+from orchestration.pipeline.derive import PublicationHeldError
+from orchestration.settings import AlertSettings
+
+POST_TIMEOUT_SECONDS = 5.0
+ALERTS_PER_TICK = 20
+SAY_AGAIN_AFTER = timedelta(hours=6)
+"""A pod that is down fails a run each five minutes; people want to know of it once."""
+
+_OURS = {kind.__name__: kind for kind in ADVICE if not issubclass(kind, dg.Failure | OSError)}
+
+
+@dg.failure_hook
+def say_what_to_do(context: dg.HookContext) -> None:
+    """The last line of a failed step."""
+    context.log.error("What to do: %s", what_to_do(context.op_exception))
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What ended a run, as its events tell. ``kind`` is the name of an error class."""
+
+    kind: str
+    step: str
+    message: str = ""
+
+    @property
+    def advice(self) -> str:
+        kind = _OURS.get(self.kind)
+        return what_to_do(kind) if kind else ADVICE[dg.Failure] if self.kind == "Failure" else UNKNOWN
+
+
+@dataclass(frozen=True)
+class Told:
+    """A sensor's cursor: up to where failures were told, and when each kind of failure was told last (seconds)."""
+
+    upto: str = ""
+    at: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> Told | None:
+        return cls(**orjson.loads(cursor)) if cursor else None
+
+    def dump(self) -> str:
+        return orjson.dumps(asdict(self)).decode()
+
+
+def cause_of(instance: dg.DagsterInstance, run_id: str) -> Cause:
+    """From the first failed step; a run that was killed, or never started, has none."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        error = event.step_failure_data.error if event else None
+        infos = []
+        while error is not None:
+            infos.append(error)
+            error = error.cause
+        ours = next((info for info in infos if info.cls_name in _OURS), None)
+        if ours:
+            return Cause(str(ours.cls_name), entry.step_key or "", ours.message.partition(": ")[2].strip())
+        return Cause(str(infos[-1].cls_name) if infos else "", entry.step_key or "")
+    return Cause("", "")
+
+
+def alert(settings: AlertSettings, run: dg.DagsterRun, cause: Cause, failed_at: float) -> dict[str, Any]:
+    """The JSON that is posted."""
+    held = cause.kind == PublicationHeldError.__name__
+    return {
+        "kind": "held publication" if held else "failed run",
+        "run_id": run.run_id,
+        "job": run.job_name,
+        "step": cause.step or None,
+        "failed": cause.kind or "the run's process ended, or never started",
+        "message": cause.message or None,
+        "what_to_do": cause.advice,
+        "at": datetime.fromtimestamp(failed_at, UTC).isoformat(timespec="seconds"),
+        "url": f"{settings.ui_url}/runs/{run.run_id}" if settings.ui_url else None,
+    }
+
+
+def tell(
+    context: dg.SensorEvaluationContext, wanted: Callable[[Cause], bool], now: datetime
+) -> dg.SensorResult | dg.SkipReason:
+    """Post what failed since the last tick. What could not be posted is tried again at the next tick, in order."""
+    settings = AlertSettings.from_environment()
+    if settings.webhook_url is None:
+        return dg.SkipReason("ALERT_WEBHOOK_URL is not set")
+    instance = context.instance
+    told = Told.parse(context.cursor)
+    if told is None:
+        newest = instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, limit=1)
+        return dg.SensorResult(skip_reason="failures from now on are told", cursor=Told(newest.cursor).dump())
+    posted = 0
+    for _ in range(ALERTS_PER_TICK):
+        found = instance.fetch_run_status_changes(
+            dg.DagsterEventType.RUN_FAILURE, limit=1, cursor=told.upto or None, ascending=True
+        )
+        if not found.records:
+            break
+        entry = found.records[0].event_log_entry
+        run = instance.get_run_by_id(entry.run_id)
+        cause = cause_of(instance, entry.run_id) if run else Cause("", "")
+        at = told.at
+        if run and wanted(cause) and not _told_lately(instance, told, run, cause, now):
+            problem = _post(settings.webhook_url, alert(settings, run, cause, entry.timestamp))
+            if problem:
+                reason = f"{posted} alerts sent; the next could not be, and will be tried again: {problem}"
+                return dg.SensorResult(skip_reason=reason, cursor=told.dump())
+            posted += 1
+            oldest = (now - SAY_AGAIN_AFTER).timestamp()
+            at = {name: when for name, when in at.items() if when > oldest} | {_name(run, cause): now.timestamp()}
+        told = Told(found.cursor, at)
+    return dg.SensorResult(skip_reason=f"{posted} alerts sent", cursor=told.dump())
+
+
+def _name(run: dg.DagsterRun, cause: Cause) -> str:
+    if cause.kind == PublicationHeldError.__name__:
+        return cause.kind  # whichever job meets it, it is the same one
+    return f"{run.job_name} {cause.step} {cause.kind}"
+
+
+def _told_lately(instance: dg.DagsterInstance, told: Told, run: dg.DagsterRun, cause: Cause, now: datetime) -> bool:
+    """Whether the same failure was told, and the job has not succeeded since."""
+    when = told.at.get(_name(run, cause))
+    if when is None or when <= (now - SAY_AGAIN_AFTER).timestamp():
+        return False
+    success = dg.RunsFilter(
+        job_name=run.job_name,
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+        updated_after=datetime.fromtimestamp(when, UTC),
+    )
+    return not instance.get_run_records(success, limit=1)
+
+
+def _post(url: str, body: dict[str, Any]) -> str | None:
+    """What went wrong, without the URL, which is a secret with most receivers."""
+    try:
+        answer = httpx.post(url, json=body, timeout=POST_TIMEOUT_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return type(error).__name__
+    return None if answer.is_success else f"the webhook answered {answer.status_code}"
+
+
+# Off costs nothing, and setting the variable is all that it takes to switch them on.
+_STATUS = (
+    dg.DefaultSensorStatus.RUNNING if AlertSettings.from_environment().webhook_url else dg.DefaultSensorStatus.STOPPED
+)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=_STATUS,
+    description="Posts each failed run to ALERT_WEBHOOK_URL; one that fails again in the same way, each six hours.",
+)
+def alert_failed_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    return tell(context, lambda cause: cause.kind != PublicationHeldError.__name__, datetime.now(UTC))
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=_STATUS,
+    description="Posts to ALERT_WEBHOOK_URL that the mass-delete guard holds a publication, until somebody decides.",
+)
+def alert_held_publications(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    return tell(context, lambda cause: cause.kind == PublicationHeldError.__name__, datetime.now(UTC))

@@ -1,0 +1,214 @@
+"""Alerts, against a receiver on this machine: what they say, what they keep to themselves, and that none is lost."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestration.crm.errors import CrmCredentialsError, CrmUnavailable
+from orchestration.hooks import Told, alert_failed_runs, alert_held_publications, say_what_to_do, tell
+from orchestration.pipeline.derive import PublicationHeldError
+
+ERRORS = {
+    "credentials": CrmCredentialsError("the CRM did not accept the user name and password"),
+    "down": CrmUnavailable("HTTP 503"),
+    "held": PublicationHeldError("Held, not published: T001: 60 of 100"),
+    "bug": ValueError("Mary Jones, +49 170 1234567"),
+    "none": None,
+}
+
+
+class Receiver:
+    """Keeps what is posted; answers with ``status``."""
+
+    def __init__(self) -> None:
+        self.status = 204
+        self.bodies: list[dict[str, Any]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if receiver.status < 300:
+                    receiver.bodies.append(body)
+                self.send_response(receiver.status)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Silent."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook/secret-part"
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    made = Receiver()
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", made.url)
+    monkeypatch.setenv("DAGSTER_UI_URL", "https://dagster.example/")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+class Fate(dg.Config):
+    error: str
+
+
+@dg.op
+def read(config: Fate) -> None:
+    error = ERRORS[config.error]
+    if error is not None:
+        raise error
+
+
+@dg.job(hooks={say_what_to_do})
+def sync() -> None:
+    read()
+
+
+def run(instance: dg.DagsterInstance, error: str) -> str:
+    config = {"ops": {"read": {"config": {"error": error}}}}
+    return sync.execute_in_process(run_config=config, instance=instance, raise_on_error=False).run_id
+
+
+class Ticks:
+    """A sensor, ticked as the daemon does; ``reason`` is what the last tick said."""
+
+    def __init__(self, sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> None:
+        self.sensor, self.instance = sensor, instance
+        self.cursor: str | None = None
+        self.reason = ""
+        self.tick()
+
+    def tick(self) -> None:
+        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
+            result = self.sensor(context)
+        if isinstance(result, dg.SensorResult):
+            self.cursor = result.cursor
+            result = result.skip_reason
+        assert isinstance(result, dg.SkipReason)
+        self.reason = str(result.skip_message)
+
+
+@pytest.fixture
+def failures(instance: dg.DagsterInstance, receiver: Receiver) -> Ticks:
+    return Ticks(alert_failed_runs, instance)
+
+
+def test_a_failed_run_is_told_with_what_to_do_and_a_link(
+    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    run_id = run(instance, "credentials")
+    failures.tick()
+    (body,) = receiver.bodies
+    assert body.pop("at").startswith(str(datetime.now(UTC).year))
+    assert "CRMOD_PASSWORD" in body.pop("what_to_do")
+    assert body == {
+        "kind": "failed run",
+        "run_id": run_id,
+        "job": "sync",
+        "step": "read",
+        "failed": "CrmCredentialsError",
+        "message": "the CRM did not accept the user name and password",
+        "url": f"https://dagster.example/runs/{run_id}",
+    }
+
+
+def test_a_held_publication_is_told_by_a_sensor_of_its_own(
+    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    held = Ticks(alert_held_publications, instance)
+    run(instance, "held")
+    run(instance, "down")
+    failures.tick()
+    held.tick()
+    assert [(body["kind"], body["failed"]) for body in receiver.bodies] == [
+        ("failed run", "CrmUnavailable"),
+        ("held publication", "PublicationHeldError"),
+    ]
+    assert "release_held_publication" in receiver.bodies[1]["what_to_do"]
+
+
+def test_nobodys_data_leaves_with_an_error_that_is_not_ours(
+    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    run(instance, "bug")
+    failures.tick()
+    (body,) = receiver.bodies
+    assert body["failed"] == "ValueError"
+    assert "Jones" not in json.dumps(body)
+
+
+def test_what_could_not_be_posted_is_posted_later_in_order(
+    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(instance, "down")
+    run(instance, "credentials")
+    receiver.status = 503
+    failures.tick()
+    assert "the webhook answered 503" in failures.reason
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", "http://127.0.0.1:9/secret-part")
+    failures.tick()
+    assert "ConnectError" in failures.reason
+    assert "secret-part" not in failures.reason
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", receiver.url)
+    receiver.status = 200
+    failures.tick()
+    failures.tick()
+    assert [body["failed"] for body in receiver.bodies] == ["CrmUnavailable", "CrmCredentialsError"]
+
+
+def test_the_same_failure_again_is_told_once_in_six_hours_or_after_a_success(
+    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    for _ in range(3):
+        run(instance, "down")
+        failures.tick()
+    assert len(receiver.bodies) == 1
+    told = Told.parse(failures.cursor)
+    assert told is not None
+    run(instance, "down")
+    with dg.build_sensor_context(instance=instance, cursor=failures.cursor) as context:
+        tell(context, lambda _: True, datetime.now(UTC) + timedelta(hours=6, seconds=1))
+    assert len(receiver.bodies) == 2
+    failures.tick()
+    run(instance, "none")
+    run(instance, "down")
+    failures.tick()
+    assert len(receiver.bodies) == 3
+
+
+def test_failures_from_before_are_not_told(instance: dg.DagsterInstance, receiver: Receiver) -> None:
+    run(instance, "down")
+    failures = Ticks(alert_failed_runs, instance)
+    failures.tick()
+    assert receiver.bodies == []
+
+
+def test_without_a_webhook_the_sensors_are_off_and_say_why(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ALERT_WEBHOOK_URL", raising=False)
+    for sensor in (alert_failed_runs, alert_held_publications):
+        assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+        assert Ticks(sensor, instance).reason == "ALERT_WEBHOOK_URL is not set"
+
+
+def test_the_log_of_a_failed_step_ends_with_what_to_do(instance: dg.DagsterInstance) -> None:
+    run_id = run(instance, "down")
+    said = [entry.user_message for entry in instance.all_logs(run_id) if "What to do" in entry.user_message]
+    assert len(said) == 1
+    assert "Wait: the sensor tries again" in said[0]
