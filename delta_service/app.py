@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -116,6 +117,7 @@ class DeltaService:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        _on_termination(self.watch.stop)
         try:
             async with self.running():
                 await send({"type": "lifespan.startup.complete"})
@@ -130,6 +132,16 @@ class DeltaService:
 def _authorization(request: Request) -> bytes | None:
     header = request.headers.get("authorization")
     return None if header is None else header.encode("latin-1")
+
+
+def _on_termination(let_go: Callable[[], None]) -> None:
+    """Call this at the signal that ends the process: the server tells the application only when no request is left,
+    and a long poll would be one for a minute.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The event loop's own handlers, with which the server notices, go on: they listen to the loop's wake-up pipe.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(let_go))
 
 
 def create() -> DeltaService:

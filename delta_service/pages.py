@@ -43,7 +43,8 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
 
     async def readyz(_: Request) -> Response:
         state = service.watch.state
-        if state is None or time.monotonic() - service.watch.looked_at > STALE_SECONDS:
+        stale = time.monotonic() - service.watch.looked_at > STALE_SECONDS
+        if state is None or stale or service.watch.stopping:
             raise starting()
         return JSONResponse({"status": "ready", "publishedSeq": state.published_seq, "asOf": state.as_of.isoformat()})
 

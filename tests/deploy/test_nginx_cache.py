@@ -35,10 +35,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Replica:
+    """One process of the service, which can be ended and started again."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self._home, self._port = home, port
+        self.start()
+
+    def start(self) -> None:
+        with (self._home / f"{self._port}.log").open("ab") as log:
+            arguments = [*COMMAND, "--port", str(self._port)]
+            self.process = subprocess.Popen(arguments, env=environment(self._home), stdout=log, stderr=log)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.wait(20)
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
 class Site:
     """nginx, two replicas of the service behind it, and their store."""
 
-    def __init__(self, http: httpx.Client, writer: DeltaStoreWriter, replicas: list[subprocess.Popen[bytes]]) -> None:
+    def __init__(self, http: httpx.Client, writer: DeltaStoreWriter, replicas: list[Replica]) -> None:
         self.http, self.writer, self.replicas = http, writer, replicas
 
     def get(self, path: str, bearer: str | None, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -53,8 +76,8 @@ def shipped_configuration(home: Path, port: int, replica_ports: list[int]) -> Pa
     """The shipped file with this test's ports and folders, and what an nginx.conf has around it."""
     text = CONFIGURATION.read_text()
     for old, new in {
-        "    server 127.0.0.1:8080 max_fails=2 fail_timeout=5s;\n": "".join(
-            f"    server 127.0.0.1:{replica} max_fails=2 fail_timeout=5s;\n" for replica in replica_ports
+        "    server 127.0.0.1:8080 max_fails=0;\n": "".join(
+            f"    server 127.0.0.1:{replica} max_fails=0;\n" for replica in replica_ports
         ),
         "listen 8000;": f"listen 127.0.0.1:{port};",
         "/var/cache/nginx/": f"{home}/cache/",
@@ -96,9 +119,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
         writer.initialise(IDENTITY)
         writer.set_territories(NAMES)
         publish(writer, WORLDS[:3])
-        replicas = [
-            stack.enter_context(process([*COMMAND, "--port", str(port)], tmp_path, f"{port}.log")) for port in ports
-        ]
+        replicas = [Replica(tmp_path, port) for port in ports]
+        for replica in replicas:
+            stack.callback(replica.end)
         assert NGINX is not None
         main = shipped_configuration(tmp_path, front, ports)
         stack.enter_context(process([NGINX, "-p", str(tmp_path), "-c", str(main)], tmp_path, "nginx.log"))
@@ -106,9 +129,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
         def ready() -> bool:
             try:
-                return all(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200 for port in ports) and (
-                    http.get("/readyz").status_code == 200
-                )
+                return all(replica.ready() for replica in replicas) and http.get("/readyz").status_code == 200
             except httpx.TransportError:
                 return False
 
@@ -193,12 +214,54 @@ def test_a_shared_answer_is_soon_followed_by_the_next_publication(site: Site) ->
 def test_a_replica_that_is_killed_is_not_seen_by_any_device(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
-    site.replicas[0].send_signal(signal.SIGKILL)
+    site.replicas[0].end(signal.SIGKILL)
     for number in range(40):
         # A parameter of its own makes each a question that no cache has seen.
         answer = site.get(f"{NORTH}?since={since}&limit={number + 1}", bearer)
         assert answer.status_code == 200, answer.text
         assert site.get("/v1/delta", bearer).status_code == 200
+
+
+def test_a_rolling_restart_is_not_seen_by_any_device(site: Site) -> None:
+    bearer = token(["T-NORTH"])
+    since = site.get(NORTH, bearer).headers["sync-cursor"]
+    restarted, failures, answers = threading.Event(), [], []
+
+    def device(number: int) -> None:
+        with httpx.Client(base_url=site.http.base_url, timeout=70) as http:
+            client = Site(http, site.writer, [])
+            limit = 1
+            while not restarted.is_set():
+                limit += 1
+                try:
+                    # Half of the devices poll, with addresses that no cache has seen, the others wait for a change.
+                    question = f"wait=8&limit={number}" if number % 2 else f"limit={1000 * number + limit}"
+                    since_now = cursor_now if number % 2 else since
+                    answer = client.get(f"{NORTH}?since={since_now}&{question}", bearer)
+                    answers.append(answer.status_code)
+                    if answer.status_code != 200:
+                        failures.append(answer.text)
+                except httpx.TransportError as error:
+                    failures.append(repr(error))
+
+    site.publish(4)
+    wait_until(lambda: site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"], "the publication")
+    cursor_now = site.get(f"{NORTH}?since={since}&limit=999", bearer).headers["sync-cursor"]
+    devices = [threading.Thread(target=device, args=(number,)) for number in range(8)]
+    for thread in devices:
+        thread.start()
+    for replica in site.replicas * 2:
+        begun = time.monotonic()
+        replica.end()
+        # Those who wait are let go, not waited for.
+        assert time.monotonic() - begun < 10
+        replica.start()
+        wait_until(replica.ready, "the replica's return")
+    restarted.set()
+    for thread in devices:
+        thread.join(40)
+    assert failures == []
+    assert len(answers) > 100
 
 
 def test_the_audit_log_of_the_cache_names_territories_and_no_cursor_or_token(site: Site, tmp_path: Path) -> None:
