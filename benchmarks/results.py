@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Measurement:
-    """Ours and the reference, round by round, alternating."""
+    """Ours and the reference, round by round, alternating; or (no reference figures) ours beside a fixed target."""
 
     what: str
     unit: str
@@ -21,16 +21,16 @@ class Measurement:
     reference: list[float]
 
     @property
-    def ratio(self) -> float:
-        """Median of the ratios of each round."""
-        return statistics.median(a / b for a, b in zip(self.ours, self.reference, strict=True))
+    def ratios(self) -> list[float]:
+        """Of each round; empty without a reference."""
+        return [a / b for a, b in zip(self.ours, self.reference, strict=True)] if self.reference else []
 
 
 def table(measurements: list[Measurement]) -> str:
-    lines = ["| what | ours: median (min-max) | reference | its median (min-max) | ratio |", "|---|---|---|---|---|"]
+    lines = ["| what | ours: median (min-max) | reference | its median (min-max) | ratios |", "|---|---|---|---|---|"]
     lines += [
         f"| {m.what} | {_spread(m.ours, m.unit)} | {m.reference_name} | {_spread(m.reference, m.unit)}"
-        f" | {m.ratio:.2f} |"
+        f" | {_spread(m.ratios, '')} |"
         for m in measurements
     ]
     return "\n".join(lines)
@@ -42,4 +42,7 @@ def save(scenario: str, measurements: list[Measurement]) -> None:
 
 
 def _spread(values: list[float], unit: str) -> str:
+    """Median, smallest and largest, to three places."""
+    if not values:
+        return "-"
     return f"{statistics.median(values):.3f} {unit} ({min(values):.3f}-{max(values):.3f})"
