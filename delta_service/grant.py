@@ -25,7 +25,7 @@ async def grant_answer(
     authenticator: Authenticator,
     state: StoreState,
 ) -> Answer:
-    """An empty answer with the territory's id in ``Sync-Grant``, or without that header where the caller has no such grant."""
+    """An empty answer: with the territory's id in ``Sync-Grant``, or without that header where there is no grant."""
     raw_path = original_uri.partition("?")[0]
     route = scoped_route({"path": raw_path, "raw_path": raw_path.encode("latin-1")})
     if route is None or route[0] != "delta" or route[1] is None:
