@@ -24,9 +24,11 @@ _GZIP_WINDOW = 31
 
 @lru_cache(maxsize=256)
 def chosen_coding(accept_encoding: bytes) -> str | None:
-    """The coding the caller likes best of ours (zstd before gzip at equal weight), or None."""
-    weights = {"zstd": -1.0, "gzip": -1.0}
-    anything = 0.0
+    """The coding the caller likes best of ours (zstd before gzip at equal weight), or None.
+
+    ``*`` gets gzip: many who say that they take anything cannot read zstd.
+    """
+    weights: dict[str, float] = {}
     for item in accept_encoding.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         weight = 1.0
@@ -36,12 +38,10 @@ def chosen_coding(accept_encoding: bytes) -> str | None:
                     weight = float(parameter[2:])
                 except ValueError:
                     weight = 0.0
-        if name in weights:
-            weights[name] = weight
-        elif name == "*":
-            anything = weight
-    best = max(weights, key=lambda name: weights[name] if weights[name] >= 0 else anything)
-    return best if (weights[best] if weights[best] >= 0 else anything) > 0 else None
+        weights[name] = weight
+    offered = {"zstd": weights.get("zstd", 0.0), "gzip": weights.get("gzip", weights.get("*", 0.0))}
+    best = max(offered, key=lambda name: offered[name])
+    return best if offered[best] > 0 else None
 
 
 def compress(body: bytes, coding: str | None) -> tuple[bytes, str | None]:
