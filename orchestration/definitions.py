@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from orchestration.assets.checks import equals_recompute
+from orchestration.assets.checks import digests_agree, equals_recompute
 from orchestration.assets.modification_records import modification_records
 from orchestration.assets.object_snapshots import snapshot_assets
 from orchestration.assets.policy import with_freshness
@@ -57,7 +57,7 @@ _operators_jobs = [
 
 defs = dg.Definitions(
     assets=[asset.with_attributes(hook_defs=_advice) for asset in with_freshness(_assets, _heartbeat)],
-    asset_checks=[equals_recompute],
+    asset_checks=[equals_recompute, digests_agree],
     jobs=[
         sync,
         full_load,

@@ -2,11 +2,12 @@
 
 import dagster as dg
 
-from orchestration.assets.checks import equals_recompute
+from orchestration.assets.checks import digests_agree, equals_recompute
 from orchestration.assets.modification_records import PollConfig
 
 MAX_SYNC_SECONDS = 3600
-HOT_PATH = dg.AssetSelection.groups("ingest", "snapshots", "deltas") - dg.AssetSelection.checks(equals_recompute)
+FULL_CHECKS = dg.AssetSelection.checks(equals_recompute, digests_agree)
+HOT_PATH = dg.AssetSelection.groups("ingest", "snapshots", "deltas") - FULL_CHECKS
 
 sync = dg.define_asset_job(
     "sync",
@@ -39,6 +40,6 @@ census = dg.define_asset_job(
 
 verify = dg.define_asset_job(
     "verify",
-    selection=dg.AssetSelection.checks(equals_recompute),
-    description="Compare all published tables with a recompute from the snapshots.",
+    selection=FULL_CHECKS,
+    description="Compare all published tables with a recompute from the snapshots, and the delta store with itself.",
 )

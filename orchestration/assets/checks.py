@@ -1,20 +1,34 @@
-"""What must be true of the data: cheap checks inside the hot path, which block it, and a full comparison nightly."""
+"""What must be true of the data: cheap checks inside the hot path, which block it, and full comparisons nightly.
 
-from collections.abc import Iterator
+A publication that fails a check stays unchecked, and is looked at again by each following run: nothing goes to devices
+past it.
+"""
+
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
 
 import dagster as dg
 import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
+from delta_service.store.reader import DeltaStoreReader
 from orchestration.assets.policy import WRITER_POOL
-from orchestration.pipeline.verify import differences
-from orchestration.pipeline.warehouse import scalar, statement
+from orchestration.pipeline.verify import differences, head_differences, row_differences
+from orchestration.pipeline.warehouse import read_state, scalar, statement, write_state
 from orchestration.resources.warehouse import WarehouseResource
 
 UNREAD_WARN = timedelta(days=7)
 UNREAD_FAIL = timedelta(days=21)
 """The CRM forgets events after 30 days."""
+TERRITORIES_SAMPLED = 20
+
+KEEP_AND_RESTORE = (
+    "Devices keep what they have. Keep a copy of warehouse.duckdb for whoever maintains the program, then restore the"
+    " last backup; without one, move the file away and run full_load."
+)
+COPY_AGAIN = "Run rebuild_delta_store, then verify. If it fails again, see that nothing else writes the delta store."
+READ_NOW = "Run census now, and find out why the sensor did not run: is the daemon up, is crm_changes switched on?"
 
 READ_IN_TIME = dg.AssetCheckSpec(
     "read_in_time",
@@ -33,37 +47,81 @@ MOVES_BALANCE = dg.AssetCheckSpec(
     blocking=True,
     description="Rows enter territories they were not in, and leave those they were in.",
 )
+NO_ORPHANS = dg.AssetCheckSpec(
+    "no_orphan_child",
+    asset="territory_deltas",
+    blocking=True,
+    description="Every row that a territory sees belongs to it by itself or through a parent that it sees too.",
+)
+NO_OVERLAPS = dg.AssetCheckSpec(
+    "intervals_do_not_overlap",
+    asset="territory_deltas",
+    blocking=True,
+    description="A territory sees a row once at a time.",
+)
+STORE_EQUALS_WAREHOUSE = dg.AssetCheckSpec(
+    "equals_warehouse",
+    asset="delta_store",
+    description="The delta store has the warehouse's newest publication, and its sizes and digests of all territories.",
+)
+PUBLICATION_CHECKS: Mapping[str, dg.AssetCheckSpec] = {
+    "visible_without_body": ROWS_HAVE_BODIES,
+    "moves_out_of_balance": MOVES_BALANCE,
+    "orphans": NO_ORPHANS,
+    "overlaps_of_publication": NO_OVERLAPS,
+}
+"""By the statement that counts what is wrong."""
 
 
 def read_in_time(unread: timedelta) -> dg.AssetCheckResult:
     """``unread``: age of the watermark when the reading began."""
     severity = dg.AssetCheckSeverity.ERROR if unread >= UNREAD_FAIL else dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(
-        passed=unread < UNREAD_WARN,
-        severity=severity,
-        asset_key=READ_IN_TIME.asset_key,
-        check_name=READ_IN_TIME.name,
-        metadata={"unread_days": unread / timedelta(days=1)},
-        description="Run census now, and find out why the sensor did not run." if unread >= UNREAD_WARN else None,
+    return _result(
+        READ_IN_TIME, unread < UNREAD_WARN, READ_NOW, {"unread_days": unread / timedelta(days=1)}, severity=severity
     )
 
 
-def publication_checks(connection: duckdb.DuckDBPyConnection, seq: int | None) -> Iterator[dg.AssetCheckResult]:
-    """The blocking checks of publication ``seq``; without a publication there is nothing wrong with it."""
-    for spec, name, parameters in (
-        (ROWS_HAVE_BODIES, "visible_without_body", {"open": OPEN_SEQ}),
-        (MOVES_BALANCE, "moves_out_of_balance", {}),
-    ):
-        wrong = 0 if seq is None else scalar(connection, statement(name), {"seq": seq, **parameters})
-        yield dg.AssetCheckResult(
-            passed=wrong == 0,
-            asset_key=spec.asset_key,
-            check_name=spec.name,
-            metadata={"rows": wrong},
-            description=f"{wrong} rows are wrong: run verify, and keep the warehouse file for a look."
-            if wrong
-            else None,
+def publication_checks(connection: duckdb.DuckDBPyConnection) -> list[dg.AssetCheckResult]:
+    """The blocking checks of all publications that did not pass them yet, up to the first that fails."""
+    newest = scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
+    known = read_state(connection, "checked_seq")
+    # A warehouse from before this was kept: what is published is published.
+    checked = max(0, newest - 1) if known is None else int(known)
+    wrong: dict[str, int] = dict.fromkeys(PUBLICATION_CHECKS, 0)
+    while checked < newest and not any(wrong.values()):
+        parameters = {"seq": checked + 1, "open": OPEN_SEQ}
+        for name in wrong:
+            sql = statement(name)
+            used = {key: value for key, value in parameters.items() if f"${key}" in sql}
+            wrong[name] = scalar(connection, sql, used)
+        checked += not any(wrong.values())
+    write_state(connection, "checked_seq", str(checked))
+    return [
+        _result(
+            spec,
+            not wrong[name],
+            f"{wrong[name]} rows of publication {checked + 1} are wrong. {KEEP_AND_RESTORE}",
+            {"rows": wrong[name]},
         )
+        for name, spec in PUBLICATION_CHECKS.items()
+    ]
+
+
+def require_sound(connection: duckdb.DuckDBPyConnection) -> None:
+    """For jobs that publish by themselves: raises ``Failure`` where :func:`publication_checks` would block."""
+    wrong = [
+        f"{result.check_name}: {result.description}" for result in publication_checks(connection) if not result.passed
+    ]
+    if wrong:
+        raise dg.Failure("\n".join(wrong), allow_retries=False)
+
+
+def store_equals_warehouse(connection: duckdb.DuckDBPyConnection, store: DeltaStoreReader) -> dg.AssetCheckResult:
+    """To be asked after replication."""
+    wrong = head_differences(connection, store)
+    return _result(
+        STORE_EQUALS_WAREHOUSE, not wrong, f"{wrong} sizes or digests differ. {COPY_AGAIN}", {"wrong": wrong}
+    )
 
 
 @dg.asset_check(asset="territory_deltas", pool=WRITER_POOL)
@@ -73,4 +131,31 @@ def equals_recompute(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         if scalar(connection, "SELECT count(*) FROM touched"):
             return dg.AssetCheckResult(passed=True, description="Changes wait to be published: compare after a sync.")
         found = differences(connection)
-    return dg.AssetCheckResult(passed=not any(found.values()), metadata=dict(found))
+    passed = not any(found.values())
+    return dg.AssetCheckResult(passed=passed, metadata=dict(found), description=None if passed else KEEP_AND_RESTORE)
+
+
+@dg.asset_check(asset="delta_store", pool=WRITER_POOL)
+def digests_agree(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+    """Of some territories, others each time, the rows that devices would get add up to the digests they are told."""
+    with closing(DeltaStoreReader(warehouse.settings.delta_store_path)) as store:
+        found = row_differences(store, TERRITORIES_SAMPLED)
+    passed = not found["wrong"]
+    return dg.AssetCheckResult(passed=passed, metadata=dict(found), description=None if passed else COPY_AGAIN)
+
+
+def _result(
+    spec: dg.AssetCheckSpec,
+    passed: bool,
+    otherwise: str,
+    metadata: Mapping[str, float],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=severity,
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        metadata=dict(metadata),
+        description=None if passed else otherwise,
+    )

@@ -5,6 +5,7 @@ from collections.abc import Collection
 import dagster as dg
 from pydantic import Field
 
+from orchestration.assets.checks import require_sound
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
 from orchestration.partitions import partition_key, territories, territory_id
 from orchestration.pipeline.derive import derive, read_as_of
@@ -100,6 +101,7 @@ def rebuild(
         published = derive(
             connection, warehouse.catalog, as_of=read_as_of(connection), now=utc_now(), guard=warehouse.guard
         )
+        require_sound(connection)
         replicate(connection, warehouse.catalog, writer)
         return results(connection, published.seq if published else None, ids)
 

@@ -1,12 +1,19 @@
 """From snapshots to publications: content versions, visibility, per-territory deltas, and the delta store."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
 
+from delta_service.store.reader import DeltaStoreReader
 from orchestration.assets import lineage
-from orchestration.assets.checks import MOVES_BALANCE, ROWS_HAVE_BODIES, publication_checks
+from orchestration.assets.checks import (
+    PUBLICATION_CHECKS,
+    STORE_EQUALS_WAREHOUSE,
+    publication_checks,
+    store_equals_warehouse,
+)
 from orchestration.assets.policy import CODE_VERSION, OWNERS, PUBLICATION_TAG, WRITER_POOL
 from orchestration.assets.presentation import numbers, of_delta_store, of_publication
 from orchestration.catalog import Catalog
@@ -54,7 +61,7 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
                 ["row_versions", "visibility"],
             ),
         ],
-        check_specs=[ROWS_HAVE_BODIES, MOVES_BALANCE],
+        check_specs=list(PUBLICATION_CHECKS.values()),
     )
     def publication(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
@@ -65,7 +72,7 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
             as_of = read_as_of(connection)
             result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
             metadata = of_publication(connection, result, as_of, utc_now())
-            checks = list(publication_checks(connection, result.seq if result else None))
+            checks = publication_checks(connection)
         if result:
             context.instance.add_run_tags(context.run_id, {PUBLICATION_TAG: str(result.seq)})
         context.log.info("Published %s" if result else "Nothing changed for any device; as of %s", result or as_of)
@@ -81,11 +88,17 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
         pool=WRITER_POOL,
         code_version=CODE_VERSION,
         tags={"store": "service"},
+        check_specs=[STORE_EQUALS_WAREHOUSE],
     )
-    def delta_store(warehouse: WarehouseResource, delta_store_file: DeltaStoreResource) -> dg.MaterializeResult[None]:
+    def delta_store(
+        warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
         """The replica that the delta service reads: brought up to the warehouse's newest publication."""
-        with warehouse.open() as connection, delta_store_file.writer() as writer:
-            result = replicate(connection, warehouse.catalog, writer)
-        return dg.MaterializeResult(metadata=of_delta_store(result))
+        with warehouse.open() as connection:
+            with delta_store_file.writer() as writer:
+                result = replicate(connection, warehouse.catalog, writer)
+            with closing(DeltaStoreReader(warehouse.settings.delta_store_path)) as store:
+                check = store_equals_warehouse(connection, store)
+        yield dg.MaterializeResult(metadata=of_delta_store(result), check_results=[check])
 
     return [publication, delta_store]

@@ -1,10 +1,15 @@
-"""The incremental tables against a recompute from nothing, and against their own rules."""
+"""The incremental tables against a recompute from nothing and their own rules; the delta store against the tables."""
 
 from __future__ import annotations
+
+import random
+from collections import Counter
 
 import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
+from delta_service.store.reader import DeltaStoreReader, View
+from delta_service.store.schema import unsigned
 from orchestration.pipeline.warehouse import scalar, statement
 
 _VERSION = "('0x' || substr(sha256(body), 1, 16))::UBIGINT"
@@ -32,6 +37,40 @@ def differences(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
         "heads too much": _excess(connection, heads, recomputed_heads),
         "visibility overlapping": scalar(connection, statement("overlapping_visibility")),
     }
+
+
+def head_differences(connection: duckdb.DuckDBPyConnection, store: DeltaStoreReader) -> int:
+    """Sizes and digests of territories' objects that the store does not have as the warehouse has them.
+
+    A store behind the warehouse's newest publication counts as one more.
+    """
+    state = store.state(None)
+    newest = scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
+    theirs = {
+        (territory.id, name, total.rows, total.digest)
+        for territory in state.territories.values()
+        for name, total in zip(state.objects, territory.totals, strict=True)
+        if total.rows
+    }
+    sql = f"SELECT territory, object, rows, digest FROM territory_head WHERE to_seq = {OPEN_SEQ} AND rows > 0"
+    return len(theirs ^ set(connection.execute(sql).fetchall())) + (state.published_seq != newest)
+
+
+def row_differences(store: DeltaStoreReader, sample: int) -> dict[str, int]:
+    """Of some territories of the store, the objects whose rows do not add up to the size and digest told of them."""
+    state = store.state(None)
+    chosen = random.sample(sorted(state.territories), min(sample, len(state.territories)))
+    wrong = 0
+    for territory in (state.territories[one] for one in chosen):
+        rows: Counter[int] = Counter()
+        digests: Counter[int] = Counter()
+        view = View([territory.key], state.published_seq)
+        for content in store.contents(view, [], generation=state.generation):
+            rows[content.object] += 1
+            digests[content.object] += unsigned(content.digest)
+        found = [(rows[key], digests[key] % 2**64) for key in range(len(state.objects))]
+        wrong += sum(one != (total.rows, total.digest) for one, total in zip(found, territory.totals, strict=True))
+    return {"territories": len(chosen), "wrong": wrong}
 
 
 def _excess(connection: duckdb.DuckDBPyConnection, left: str, right: str) -> int:

@@ -2,5 +2,5 @@
 SELECT count(*)
 FROM (FROM territory_delta WHERE seq = $seq AND operation <> 'delete') AS shown
 ANTI JOIN (
-  FROM row_version JOIN row_body USING (object, row_id, from_seq) WHERE to_seq = $open) AS text
+  FROM row_version JOIN row_body USING (object, row_id, from_seq) WHERE from_seq <= $seq AND to_seq > $seq) AS text
 USING (object, row_id)

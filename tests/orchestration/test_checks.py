@@ -1,48 +1,172 @@
-"""Checks on real tables: they fail when the data is wrong, and a blocking one keeps a publication from devices."""
+"""Checks on real tables: each fails when the data is wrong, says what to do, and keeps what is wrong from devices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import dagster as dg
 import duckdb
 import pytest
 
-from orchestration.assets.checks import equals_recompute, publication_checks, read_in_time
+from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.writer import DeltaStoreWriter
+from orchestration.assets.checks import (
+    PUBLICATION_CHECKS,
+    READ_IN_TIME,
+    STORE_EQUALS_WAREHOUSE,
+    digests_agree,
+    equals_recompute,
+    publication_checks,
+    read_in_time,
+    require_sound,
+    store_equals_warehouse,
+)
+from orchestration.definitions import defs
 from orchestration.pipeline.derive import derive
-from orchestration.pipeline.warehouse import open_warehouse
+from orchestration.pipeline.replicate import replicate
 from orchestration.resources.warehouse import WarehouseResource
 from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
 
 
+class Stores:
+    """A warehouse and its delta store, with two publications: an account with a contact, which moved from T1 to T2."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DELTA_HOME", str(home))
+        self.resource = WarehouseResource()
+        self.path = home / "delta.sqlite"
+        with self.resource.open() as connection:
+            put(connection, "contact", "C", AccountId="A")
+            for territory in ("T1", "T2"):
+                put(connection, "account", "A", TerritoryId=territory)
+                self.publish(connection)
+
+    def publish(self, connection: duckdb.DuckDBPyConnection) -> None:
+        derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+
+    def replicate(self) -> None:
+        with self.resource.open() as connection, DeltaStoreWriter(self.path) as writer:
+            replicate(connection, CATALOG, writer)
+
+    def warehouse(self, sql: str) -> None:
+        with self.resource.open() as connection:
+            connection.execute(sql)
+
+    def store(self, sql: str) -> None:
+        self.replicate()
+        connection = apsw.Connection(str(self.path))
+        connection.execute(sql)
+        connection.close()
+
+    def publication_checks(self) -> dict[str, dg.AssetCheckResult]:
+        with self.resource.open() as connection:
+            return {str(result.check_name): result for result in publication_checks(connection)}
+
+    def store_check(self) -> dg.AssetCheckResult:
+        with self.resource.open() as connection:
+            reader = DeltaStoreReader(self.path)
+            try:
+                return store_equals_warehouse(connection, reader)
+            finally:
+                reader.close()
+
+    def full_check(self, check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
+        result = check(self.resource)
+        assert isinstance(result, dg.AssetCheckResult)
+        return result
+
+
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, wait_seconds=1) as connection:
-        put(connection, "account", "A", TerritoryId="T1")
-        derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
-        put(connection, "account", "A", TerritoryId="T2", AccountName="moved")
-        derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
-        yield connection
+def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    return Stores(tmp_path, monkeypatch)
 
 
-def passed(connection: duckdb.DuckDBPyConnection) -> list[bool]:
-    return [check.passed for check in publication_checks(connection, 2)]
+PUBLICATION_FAULTS = {
+    "visible_rows_have_a_body": "DELETE FROM row_body WHERE object = 'account' AND from_seq = 2",
+    "moves_balance": "UPDATE visibility SET from_seq = 2 WHERE territory = 'T1' AND object = 'account'",
+    # The contact stays where its account no longer is.
+    "no_orphan_child": "UPDATE visibility SET to_seq = 9007199254740991 WHERE territory = 'T1' AND object = 'contact'",
+    "intervals_do_not_overlap": "INSERT INTO visibility SELECT territory, object, row_id, 0, 2 FROM visibility"
+    " WHERE territory = 'T1' AND object = 'account'",
+}
 
 
-def test_a_right_publication_passes(warehouse: duckdb.DuckDBPyConnection) -> None:
-    assert passed(warehouse) == [True, True]
+def failing(stores: Stores, name: str) -> dg.AssetCheckResult:
+    """The result of a check whose data was tampered with."""
+    if name in PUBLICATION_FAULTS:
+        stores.warehouse(PUBLICATION_FAULTS[name])
+        return stores.publication_checks()[name]
+    if name == "equals_warehouse":
+        stores.store("UPDATE head SET digest = digest + 1 WHERE seq = 2 AND rows > 0")
+        return stores.store_check()
+    if name == "equals_recompute":
+        stores.warehouse("DELETE FROM visibility WHERE object = 'contact'")
+        return stores.full_check(equals_recompute)
+    if name == "digests_agree":
+        stores.store("DELETE FROM visibility WHERE object = 1")
+        return stores.full_check(digests_agree)
+    assert name == "read_in_time"
+    return read_in_time(timedelta(days=22))
 
 
-def test_a_visible_row_without_its_text_blocks(warehouse: duckdb.DuckDBPyConnection) -> None:
-    warehouse.execute("DELETE FROM row_body WHERE from_seq = 2")
-    assert passed(warehouse) == [False, True]
+EVERY_CHECK = sorted({key.name for key in defs.resolve_asset_graph().asset_check_keys})
 
 
-def test_a_row_that_leaves_a_territory_it_was_not_in_blocks(warehouse: duckdb.DuckDBPyConnection) -> None:
-    warehouse.execute("UPDATE visibility SET from_seq = 2 WHERE territory = 'T1'")
-    assert passed(warehouse) == [True, False]
+def test_right_data_passes_every_check(stores: Stores) -> None:
+    stores.replicate()
+    results = [*stores.publication_checks().values(), stores.store_check(), read_in_time(timedelta(days=6))]
+    results += [stores.full_check(equals_recompute), stores.full_check(digests_agree)]
+    assert [result.check_name for result in results if not result.passed] == []
+    assert len(results) == len(EVERY_CHECK)
+
+
+@pytest.mark.parametrize("name", EVERY_CHECK)
+def test_each_check_fails_on_wrong_data_and_says_what_to_do(stores: Stores, name: str) -> None:
+    result = failing(stores, name)
+    assert not result.passed
+    assert result.severity is dg.AssetCheckSeverity.ERROR
+    assert result.description is not None
+    assert any(word in result.description for word in ("Run ", "restore the last backup"))
+
+
+def test_checks_of_what_goes_to_devices_block_and_those_after_do_not() -> None:
+    assert all(spec.blocking for spec in PUBLICATION_CHECKS.values())
+    assert not READ_IN_TIME.blocking
+    assert not STORE_EQUALS_WAREHOUSE.blocking
+
+
+@pytest.mark.parametrize("name", sorted(PUBLICATION_FAULTS))
+def test_no_later_publication_takes_a_wrong_one_along(stores: Stores, name: str) -> None:
+    stores.warehouse(PUBLICATION_FAULTS[name])
+    assert not stores.publication_checks()[name].passed
+    with stores.resource.open() as connection:
+        put(connection, "account", "B", TerritoryId="T3")
+        stores.publish(connection)
+    assert not stores.publication_checks()[name].passed
+    with stores.resource.open() as connection, pytest.raises(dg.Failure, match="Devices keep what they have"):
+        require_sound(connection)
+
+
+def test_publications_that_a_killed_run_left_unchecked_are_checked_by_the_next(stores: Stores) -> None:
+    assert all(result.passed for result in stores.publication_checks().values())
+    with stores.resource.open() as connection:
+        # Content that is superseded, and a row that is gone, before anything is checked.
+        for state, name in (("live", "renamed"), ("live", "again"), ("deleted", "again")):
+            put(connection, "account", "A", state, TerritoryId="T2", AccountName=name)
+            stores.publish(connection)
+    assert all(result.passed for result in stores.publication_checks().values())
+    with stores.resource.open() as connection:
+        assert connection.execute("SELECT value FROM state WHERE name = 'checked_seq'").fetchall() == [("5",)]
+
+
+def test_a_store_that_lags_is_not_equal(stores: Stores) -> None:
+    stores.replicate()
+    with stores.resource.open() as connection:
+        put(connection, "account", "A", TerritoryId="T2", AccountName="renamed")
+        stores.publish(connection)
+    assert not stores.store_check().passed
 
 
 @pytest.mark.parametrize(
@@ -57,19 +181,7 @@ def test_a_log_unread_for_long_warns_and_then_fails(
     assert severity is None or result.severity is severity
 
 
-def test_tables_that_differ_from_a_recompute_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
-    resource = WarehouseResource()
-
-    def compare() -> bool:
-        result = equals_recompute(resource)
-        assert isinstance(result, dg.AssetCheckResult)
-        return result.passed
-
-    with resource.open() as connection:
+def test_nothing_is_compared_while_changes_wait(stores: Stores) -> None:
+    with stores.resource.open() as connection:
         put(connection, "account", "A", TerritoryId="T1")
-        derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
-    assert compare()
-    with resource.open() as connection:
-        connection.execute("DELETE FROM visibility")
-    assert not compare()
+    assert stores.full_check(equals_recompute).passed
