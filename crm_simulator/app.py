@@ -21,6 +21,7 @@ from crm_simulator.crm import Crm
 from crm_simulator.fault_table import scripted
 from crm_simulator.injection import FaultOrder, FaultScript
 from crm_simulator.mischief import Answer, DroppedResponse, StalledResponse, spoil
+from crm_simulator.request_log import Entry, RequestLog
 from crm_simulator.services import Services
 from crm_simulator.sessions import LoginError, Session, Sessions
 from crm_simulator.soap import Credentials, parse_call
@@ -44,14 +45,18 @@ class ServerOptions:
 class Endpoint:
     """``/Services/Integration``: SOAP by POST, login and logoff by either."""
 
-    def __init__(self, crm: Crm, options: ServerOptions, script: FaultScript, sessions: Sessions) -> None:
+    def __init__(
+        self, crm: Crm, options: ServerOptions, script: FaultScript, sessions: Sessions, log: RequestLog
+    ) -> None:
         self._options = options
         self._script = script
         self._crm = crm
         self._services = Services(crm)
         self._sessions = sessions
+        self._log = log
 
     async def handle(self, request: Request) -> Response:
+        entry = self._log.begin(request, _session_id(request) is not None)
         meter = self._crm.meter
         meter.requests_under_way += 1
         try:
@@ -65,7 +70,7 @@ class Endpoint:
                 return Response("logged off", media_type="text/plain")
             if request.method != "POST":
                 return Response("Web services are called by POST.", media_type="text/plain")
-            return await self._call(request, await request.body())
+            return await self._call(request, await request.body(), entry)
         finally:
             meter.requests_under_way -= 1
 
@@ -83,7 +88,7 @@ class Endpoint:
         response.set_cookie(_COOKIE, session_id, httponly=True)
         return response
 
-    async def _call(self, request: Request, body: bytes) -> Response:
+    async def _call(self, request: Request, body: bytes, entry: Entry) -> Response:
         session: Session | None = None
         order: FaultOrder | None = None
         status = 200
@@ -92,8 +97,10 @@ class Endpoint:
             if len(body) > self._crm.meter.limits.request_kilobytes * 1024:
                 raise faults.malformed("it is larger than the limit for web service requests")
             call = parse_call(body, request.headers.get("soapaction"))
+            entry.note(call)
             session = self._sessions.admit(call.credentials, _session_id(request), call.keep_session)
             order = self._script.take(call.operation)
+            entry.failure = (order.code or order.kind) if order is not None else ""
             if order is not None and order.kind == "stall":
                 await asyncio.sleep(order.seconds)
             if order is not None and order.kind == "code":
@@ -102,6 +109,7 @@ class Endpoint:
         except faults.SoapFault as fault:
             self._crm.refused_sign_ins += isinstance(fault, faults.SecurityFault)
             text, status = fault.xml, self._options.fault_status
+            entry.failure = entry.failure or str(fault)
         answer = Answer(text.encode(), status)
         if order is not None and order.kind == "reset":
             return DroppedResponse()
@@ -129,7 +137,8 @@ def build_app(crm: Crm, options: ServerOptions | None = None) -> Starlette:
     script = FaultScript()
     crm.meter.limits.min_interval_ms = options.min_interval_ms
     sessions = Sessions(options.credentials, crm.clock.now, crm.meter.limits)
-    endpoint = Endpoint(crm, options, script, sessions)
+    log = RequestLog()
+    endpoint = Endpoint(crm, options, script, sessions, log)
 
     async def page(request: Request) -> Response:
         return FileResponse(_PAGE / "index.html", headers={"cache-control": "no-cache"})
@@ -138,7 +147,7 @@ def build_app(crm: Crm, options: ServerOptions | None = None) -> Starlette:
         routes=[
             Route(ENDPOINT + "{rest:path}", endpoint.handle, methods=["GET", "POST"]),
             Route("/Services/cte/{service}", endpoint.handle, methods=["POST"]),
-            *control_routes(crm, script, sessions),
+            *control_routes(crm, script, sessions, log),
             Route("/", page),
             Route("/control", page),
             Mount("/page", StaticFiles(directory=_PAGE)),

@@ -20,6 +20,7 @@ from crm_simulator.event_log import ChildChange, PicklistEdit, RemoveEvents, Wri
 from crm_simulator.fault_table import BAD_CREDENTIALS, CASES, CODES
 from crm_simulator.injection import FaultOrder, FaultScript, Kind
 from crm_simulator.lookup import ChangeError, NoSuchRecordError
+from crm_simulator.request_log import RequestLog
 from crm_simulator.schema import OBJECTS, RECORD_TYPES
 from crm_simulator.sessions import Sessions
 from crm_simulator.settings_actions import Advance, Purge, SetLimits, Visibility
@@ -65,7 +66,7 @@ def _error(status: int, message: str) -> Response:
     return _json({"error": message}, status)
 
 
-def control_routes(crm: Crm, script: FaultScript, sessions: Sessions) -> list[Route]:
+def control_routes(crm: Crm, script: FaultScript, sessions: Sessions, log: RequestLog) -> list[Route]:
     """All routes under ``/control/``."""
 
     counts = TerritoryCounts(crm)
@@ -133,6 +134,9 @@ def control_routes(crm: Crm, script: FaultScript, sessions: Sessions) -> list[Ro
             "languages": list(BAD_CREDENTIALS),
         }
 
+    def requests(request: Request) -> list[dict[str, Any]]:
+        return log.after(int(after) if (after := request.query_params.get("after", "")).isdecimal() else 0)
+
     def end_sessions(request: Request) -> dict[str, Any]:
         return {"ended": sessions.end_all()}
 
@@ -146,6 +150,7 @@ def control_routes(crm: Crm, script: FaultScript, sessions: Sessions) -> list[Ro
         Route("/control/faults", writing(FaultOrder, order_fault), methods=post),
         Route("/control/faults", reading(show_faults), methods=get),
         Route("/control/faults", reading(clear_faults), methods=["DELETE"]),
+        Route("/control/requests", reading(requests), methods=get),
         Route("/control/sessions", reading(end_sessions), methods=["DELETE"]),
     ]
 

@@ -84,7 +84,7 @@ _HICCUPS = {
 _NAMED: dict[str, Callable[[], SoapFault]] = {
     "FailedAuthentication": faults.rejected_token,
     "InvalidSecurity": faults.missing_token,
-    "SBL-ODU-01005": lambda: faults.too_fast(50),
+    "SBL-ODU-01005": lambda: faults.too_fast(250),
     "SBL-EAI-04316": lambda: faults.unknown_element("Nonsense", "the requested object"),
     "SBL-EAI-04127": lambda: faults.unknown_element("Nonsense", "the requested object"),
     "SBL-EAI-04401": lambda: ObjectFault(("SBL-DAT-00523", _CHANGED), ("SBL-EAI-04401", _CHANGED)),

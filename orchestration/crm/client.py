@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 MAX_VALUES_A_QUERY = 50
 MIN_VALUES_A_QUERY = 10  # halving stops here
+MIN_PAGE_SIZE_ROWS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,16 +126,34 @@ class CrmClient:
         answer = self._ask(query, start_row, page_size, count)
         return self._with_whole_links(query, answer.page, answer)
 
-    def read(self, query: Query, start_row: int = 0, seen: Iterable[str] = ()) -> Iterator[Page]:
+    def read(
+        self, query: Query, start_row: int = 0, seen: Iterable[str] = (), smaller_pages: bool = True
+    ) -> Iterator[Page]:
         """All rows, each once, in pages; no row that is there throughout is lost (see :mod:`paging`).
+
+        Where a page of 100 rows is too heavy for the CRM, ever smaller ones are asked for, down to 10; not so without
+        ``smaller_pages``, for callers who can ask for less in another way.
 
         The query must sort by ``Id``, the only order that no edit changes. A reading that was interrupted goes on from
         ``start_row`` (0-based), given the ids ``seen`` before; those do not come again.
         """
         if query.sort_field != ID:
             raise ValueError("only an order by Id survives changes between pages")
+        size = MAX_PAGE_SIZE_ROWS
+
+        def fetch(row: int) -> Answer:
+            nonlocal size
+            while True:
+                try:
+                    return self._ask(query, row, size)
+                except CrmTooHeavy as error:
+                    if not smaller_pages or size == MIN_PAGE_SIZE_ROWS:
+                        raise
+                    size = max(MIN_PAGE_SIZE_ROWS, size // 2)
+                    logger.info("%s: trying %d rows a page: %s", query.object.service, size, error)
+
         pages = walk(
-            lambda row: self._ask(query, row, MAX_PAGE_SIZE_ROWS),
+            fetch,
             lambda answer: answer.ids,
             MAX_PAGE_SIZE_ROWS,
             start_row=start_row,
@@ -156,8 +175,12 @@ class CrmClient:
         return self._read_values(obj, field, list(dict.fromkeys(values)))
 
     def count(self, query: Query) -> int | None:
-        """How many rows the query has; None where the CRM cannot count them."""
-        return self.query_page(dataclasses.replace(query, fields=()), 0, page_size=1, count=True).record_count
+        """How many rows the query has; None where the CRM cannot count them, or not in time."""
+        try:
+            return self.query_page(dataclasses.replace(query, fields=()), 0, page_size=1, count=True).record_count
+        except CrmTooHeavy as error:
+            logger.warning("%s: rows are not counted: %s", query.object.service, error)
+            return None
 
     def deleted_items(self, since: datetime) -> list[DeletedItem]:
         """The Deleted Items list from ``since`` (aware) on; empty, with a warning, where the role may not read it."""
@@ -194,11 +217,18 @@ class CrmClient:
             raise ValueError(f"a page has 1 to {MAX_PAGE_SIZE_ROWS} rows and starts at row 0 or later")
         request = self._requests.query_page(query, start_row, page_size, count)
         try:
-            answer = self._call(request, lambda root, _: read_answer(root, query, start_row, page_size))
+            answer = self._answer(request, query, start_row, page_size)
+            if answer.page.quarantined:
+                # Damage on the way is gone the second time; a bad row is not.
+                answer = self._answer(request, query, start_row, page_size)
         except CrmCannotCount:
             if not count:
                 raise
             return self._ask(query, start_row, page_size, count=False)
+        return answer
+
+    def _answer(self, request: Request, query: Query, start_row: int, page_size: int) -> Answer:
+        answer = self._call(request, lambda root, _: read_answer(root, query, start_row, page_size))
         self._meter.add(answer.page.received * len({link.list for link in query.links}))
         return answer
 
@@ -245,7 +275,9 @@ class CrmClient:
 
     def _read_chunk(self, obj: Shape, field: str, values: Sequence[str]) -> Found:
         try:
-            pages = list(self.read(Query(obj, any_of(field, values))))
+            # Rows by a field may be many a value, rows by Id are not.
+            smaller_pages = field != ID and len(values) <= MIN_VALUES_A_QUERY
+            pages = list(self.read(Query(obj, any_of(field, values)), smaller_pages=smaller_pages))
         except CrmTooHeavy as error:
             if len(values) <= MIN_VALUES_A_QUERY:
                 raise

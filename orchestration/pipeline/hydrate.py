@@ -131,7 +131,8 @@ def _read(
         ids = [entry.request.value for entry in part]
         answer = crm.read_ids(obj, ids)
         seen = {row.id for row in answer.rows} | {defect.row_id for defect in answer.quarantined}
-        missing = tuple(row_id for row_id in ids if row_id not in seen)
+        # A row that came without its Id may be any of them: then nothing is known to be missing.
+        missing = () if None in seen else tuple(row_id for row_id in ids if row_id not in seen)
         yield Batch(read_at, answer.rows, answer.quarantined, missing=missing, settled=tuple(part))
 
 

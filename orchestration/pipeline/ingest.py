@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
+from orchestration.crm.errors import CrmTooHeavy
 from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
 from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_requests, request_mentions, store_requests
 from orchestration.pipeline.warehouse import read_state, scalar, to_stored, transaction, utc_now, write_state
@@ -27,6 +28,8 @@ OpenWarehouse = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 READ_WITHOUT_COMPARING_EVENTS = 200
 """A window with at most so many known events is read again; beyond, only where the CRM's count differs from ours."""
+MOST_HALVINGS = 4
+"""How often a window is halved because the CRM takes too long: each time costs as many minutes as retries take."""
 DEEPEST_WINDOW_EVENTS = 2000
 """A window with more is halved by time, since deep pages are slow and shift."""
 
@@ -132,7 +135,7 @@ def poll(
             )
 
     slices = slices_to_read(window, lambda part: crm.count(events_query(part)), known_count)
-    events = {event.event_id: event for part in slices for event in _read_events(crm, part)}
+    events = {event.event_id: event for part in slices for event in read_window(crm, part, MOST_HALVINGS)}
     deleted = [
         (obj.name, item.object_id, to_stored(item.deleted_at))
         for item in crm.deleted_items(since=window.lower.replace(tzinfo=UTC))
@@ -220,8 +223,19 @@ def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[Read
     request_mentions(connection, plan.closing_ids, "hangs on a restored or merged row", now)
 
 
+def read_window(crm: CrmClient, window: Window, halvings: int) -> list[Event]:
+    """The events of a window, of its halves where all of it is too heavy for the CRM."""
+    try:
+        return list(_read_events(crm, window))
+    except CrmTooHeavy:
+        halves = window.halves()
+        if halves is None or not halvings:
+            raise
+        return [event for half in halves for event in read_window(crm, half, halvings - 1)]
+
+
 def _read_events(crm: CrmClient, window: Window) -> Iterable[Event]:
-    for page in crm.read(events_query(window)):
+    for page in crm.read(events_query(window), smaller_pages=False):
         for row in page.rows:
             text = {name: (None if value is None else str(value)) for name, value in row.values.items()}
             modified = row.values["ModifiedDate"]

@@ -19,7 +19,7 @@ Connect = Callable[..., CrmClient]
 
 
 def read_one(client: CrmClient, crm: FakeCrm, inner: str):
-    crm.say(page(row("1-A", inner)))
+    crm.answer = lambda _: page(row("1-A", inner))
     return client.query_page(Query(CONTACT), 0)
 
 
@@ -71,7 +71,7 @@ def test_decimals_keep_their_digits_as_json_numbers(text: str, number: str) -> N
 def test_a_bad_value_puts_its_row_aside_without_repeating_it(
     client: CrmClient, crm: FakeCrm, field: str, text: str
 ) -> None:
-    crm.say(page(row("1-A", f"<{field}>{text}</{field}>"), row("1-B")))
+    crm.answer = lambda _: page(row("1-A", f"<{field}>{text}</{field}>"), row("1-B"))
     found = client.query_page(Query(CONTACT), 0)
     assert [r.id for r in found.rows] == ["1-B"]
     (defect,) = found.quarantined
@@ -85,8 +85,17 @@ def test_a_field_that_is_no_single_plain_value_puts_its_row_aside(client: CrmCli
     assert read_one(client, crm, inner).quarantined[0].field == "Name"
 
 
+def test_a_page_with_a_bad_row_is_read_again_since_damage_may_have_come_on_the_way(
+    client: CrmClient, crm: FakeCrm
+) -> None:
+    crm.say(page(row("1-A", "<Visits>x</Visits>")), page(row("1-A", "<Visits>7</Visits>")))
+    found = client.query_page(Query(CONTACT), 0)
+    assert ([r.values["Visits"] for r in found.rows], found.quarantined) == ([7], [])
+    assert len(crm.asked) == 2
+
+
 def test_a_row_without_an_id_is_put_aside(client: CrmClient, crm: FakeCrm) -> None:
-    crm.say(page("<Contact><Name>x</Name></Contact>", "<Contact><Id/></Contact>", row("1")))
+    crm.answer = lambda _: page("<Contact><Name>x</Name></Contact>", "<Contact><Id/></Contact>", row("1"))
     found = client.query_page(Query(CONTACT), 0)
     assert [d.row_id for d in found.quarantined] == [None, None]
     assert len(found.rows) == 1

@@ -142,7 +142,8 @@ def test_reading_by_another_order_than_id_is_refused(client: CrmClient) -> None:
 
 def test_rows_put_aside_are_reported_once_and_count_as_seen(client: CrmClient, crm: FakeCrm) -> None:
     bad = row("1-00099", "<Visits>x</Visits>")
-    crm.say(page(*(row(f"1-{n:05}") for n in range(99)), bad, last=False), page(bad, row("2")))
+    first, second = page(*(row(f"1-{n:05}") for n in range(99)), bad, last=False), page(bad, row("2"))
+    crm.say(first, first, second, second)
     pages = list(client.read(Query(CONTACT)))
     assert [d.row_id for found in pages for d in found.quarantined] == ["1-00099"]
     assert sum(len(found.rows) for found in pages) == 100
@@ -153,7 +154,7 @@ def test_rows_put_aside_keep_their_place_in_the_order(client: CrmClient, crm: Fa
     bad = {row_id: row(row_id, "<Visits>x</Visits>") for row_id in table.ids[::7]}
 
     def answer(asked: Asked) -> bytes:
-        if len(crm.asked) == 3:
+        if len(crm.asked) == 5:  # each page with a bad row is asked for twice
             table.ids.remove("1-00198")
         part = table.ids[asked.start : asked.start + 100]
         return page(*(bad.get(i) or row(i) for i in part), last=asked.start + 100 >= len(table.ids))
@@ -258,7 +259,7 @@ def test_links_are_sorted_and_unique(client: CrmClient, crm: FakeCrm) -> None:
 
 
 def test_a_link_that_names_no_parent_puts_the_row_aside(client: CrmClient, crm: FakeCrm) -> None:
-    crm.say(page(row("1", '<ListOfAccount lastpage="true"><Account/></ListOfAccount>')))
+    crm.answer = lambda _: page(row("1", '<ListOfAccount lastpage="true"><Account/></ListOfAccount>'))
     (defect,) = client.query_page(Query(LINKED), 0).quarantined
     assert defect.field == "ListOfAccount.AccountId"
 

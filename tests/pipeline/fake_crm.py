@@ -36,7 +36,9 @@ class FakeCrm:
     def deleted_items(self, since: datetime) -> list[DeletedItem]:
         return [item for item in self.deleted if item.deleted_at is None or item.deleted_at >= since]
 
-    def read(self, query: Query, start_row: int = 0, seen: Iterable[str] = ()) -> Iterator[Page]:
+    def read(
+        self, query: Query, start_row: int = 0, seen: Iterable[str] = (), smaller_pages: bool = True
+    ) -> Iterator[Page]:
         ids = sorted(self._matching(query))
         known = set(seen)
         for start in range(start_row, max(len(ids), start_row + 1), self.page_rows):

@@ -12,7 +12,9 @@ import duckdb
 import pytest
 
 from orchestration.catalog import load_catalog
+from orchestration.crm.client import Found
 from orchestration.crm.errors import CrmNoAccess
+from orchestration.crm.rows import Defect
 from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse, Reconcile, poll
@@ -100,6 +102,15 @@ def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_com
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
     assert bench.states("account")["B"] == "live"
+
+
+def test_a_row_that_came_without_its_id_is_not_taken_for_gone(bench: Bench) -> None:
+    defect = Defect("account", None, "Id", "no Id")
+    bench.crm.read_ids = lambda *_: Found([], [defect])  # type: ignore[method-assign]
+    bench.event("WriteRecordUpdated", "Account", "B")
+    bench.sync()
+    assert bench.states("account")["B"] == "live"
+    assert bench.query("SELECT object, row_id, reason FROM quarantine") == [("account", None, "no Id")]
 
 
 @pytest.mark.parametrize("proof", ["event", "deleted items"])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from orchestration.catalog import load_catalog
-from orchestration.pipeline.ingest import Window, plan_window, slices_to_read
+from orchestration.crm.errors import CrmTooHeavy
+from orchestration.crm.queries import Query
+from orchestration.crm.rows import Page
+from orchestration.pipeline.ingest import Window, plan_window, read_window, slices_to_read
 from orchestration.pipeline.requests import Event, ReadRequest, plan_requests
 from orchestration.settings import PipelineSettings
+from tests.pipeline.fake_crm import FakeCrm
 
 CATALOG = load_catalog()
 SETTINGS = PipelineSettings(Path("unused"))
@@ -118,3 +125,36 @@ def test_objects_outside_the_catalog_are_reported_not_read() -> None:
 def test_requests_name_their_reason() -> None:
     plan = plan_requests([event("WriteRecordNew", "Account", "A")], CATALOG)
     assert plan.requests == (ReadRequest("account", "id", "", "A", "WriteRecordNew"),)
+
+
+class HeavyCrm(FakeCrm):
+    """Cannot answer a window of the log that is longer than a minute."""
+
+    def read(self, query: Query, *_: object, **__: object) -> Iterator[Page]:
+        low, high = (datetime.fromisoformat(text) for text in query.searchspec.split("'")[1::2])
+        self.asked.append((query.object.name, (query.searchspec,)))
+        if high - low > timedelta(seconds=60):
+            raise CrmTooHeavy("too much")
+        yield from super().read(query)
+
+
+def test_a_window_that_is_too_heavy_is_halved_until_it_is_not_and_loses_no_event() -> None:
+    crm = HeavyCrm(T0.replace(tzinfo=UTC))
+    crm.tables["ModificationTracking"] = {
+        f"E{second:03}": {
+            "ObjectName": "Account", "ObjectId": f"A{second}", "EventName": "WriteRecordUpdated",
+            "ChildName": None, "ChildId": None, "ModifiedDate": (T0 + timedelta(seconds=second)).replace(tzinfo=UTC),
+        }
+        for second in range(400)
+    }  # fmt: skip
+    whole = Window(T0, T0 + timedelta(seconds=400))
+    found = read_window(crm, whole, halvings=4)  # type: ignore[arg-type]
+    assert sorted(event.event_id for event in found) == sorted(crm.tables["ModificationTracking"])
+    assert len(crm.asked) == 1 + 2 + 4 + 8
+
+
+def test_a_window_is_not_halved_for_ever() -> None:
+    crm = HeavyCrm(T0.replace(tzinfo=UTC))
+    with pytest.raises(CrmTooHeavy):
+        read_window(crm, Window(T0, T0 + timedelta(days=20)), halvings=4)  # type: ignore[arg-type]
+    assert len(crm.asked) == 5

@@ -48,7 +48,7 @@ def test_faults_of_the_front_end_have_their_code_in_a_plain_element(simulator: S
     assert answer.response.status_code == 500
     assert answer.root.findtext(".//detail/ErrorCode") == code
     assert answer.root.findtext(".//detail/ErrorMessage") == answer.root.findtext(".//faultstring")
-    assert (answer.root.findtext(".//detail/RequestWait") == "50") == (code == "SBL-ODU-01005")
+    assert (answer.root.findtext(".//detail/RequestWait") == "250") == (code == "SBL-ODU-01005")
 
 
 @pytest.mark.parametrize("code", sorted(set(CODES) - FRONT_END - PLAIN))
@@ -98,3 +98,16 @@ def test_refused_credentials_are_told_in_the_users_language(simulator: Simulator
 @pytest.mark.parametrize("body", [{"case": "nonsense"}, {"language": "XXX"}])
 def test_an_unknown_case_or_language_is_refused(simulator: Simulator, body: dict) -> None:
     assert simulator.control("faults", 400, kind="code", code="SBL-ODU-01006", **body)["error"]
+
+
+def test_the_log_shows_what_was_asked_and_how_it_was_answered(simulator: Simulator) -> None:
+    before = simulator.http.get("/control/requests").json()
+    simulator.control("faults", kind="code", code="SBL-DBC-00112")
+    for _ in range(2):
+        simulator.query("Account", spec="[Id] = 'x'", pagesize=5, startrownum=10, recordcountneeded="true")
+    first, second = simulator.http.get("/control/requests", params={"after": before[-1]["number"]}).json()
+    assert first | {"number": 0, "failure": ""} == second | {"number": 0}
+    assert (first["failure"], second["failure"]) == ("SBL-DBC-00112", "")
+    assert (second["operation"], second["page_size"], second["start_row"]) == ("AccountQueryPage", 5, 10)
+    assert (second["counted"], second["searchspec"]) == (True, "[Id] = 'x'")
+    assert second["number"] == first["number"] + 1
