@@ -12,7 +12,7 @@ from urllib.parse import quote
 import dagster as dg
 
 INLINE_CHARACTERS = 999
-WIDTH, HEIGHT, FLOOR = 330, 80, 66
+WIDTH, HEIGHT, FLOOR = 300, 80, 66
 """Pixels; below the floor stands the legend."""
 COLORS = ("#2a6", "#48d", "#d54")
 INK = "#888"
@@ -38,7 +38,9 @@ def draw(series: Mapping[str, Sequence[int]]) -> str:
     groups = max(map(len, series.values()), default=0)
     slot = WIDTH / max(10, groups)
     width = max(2, int(slot * 0.8 / len(series)))
-    parts = [f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{HEIGHT}' font-size='10'>"]
+    parts = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{HEIGHT}' font-family='Arial' font-size='10'>"
+    ]
     lines = "".join(f"M0,{FLOOR - FLOOR * decade // decades}h{WIDTH}" for decade in range(decades + 1))
     parts.append(f"<path d='{lines}' stroke='{INK}' opacity='.3'/>")
     for place, (name, counts) in enumerate(series.items()):

@@ -118,15 +118,15 @@ def of_publication(
         ),
     }
     recent = connection.execute(
-        "SELECT seq, strftime(published_at, '%m-%d %H:%M:%S'), territories, inserted, updated, deleted FROM publication"
+        "SELECT seq, strftime(published_at, '%m-%d %H:%M'), territories, inserted, updated, deleted FROM publication"
         " ORDER BY seq DESC LIMIT ?",
         [PUBLICATIONS_SHOWN],
     ).fetchall()
     if recent:
-        metadata["recent_publications_plot"] = bars(
+        metadata["publications_plot"] = bars(
             {name: [row[place] for row in recent[::-1]] for place, name in enumerate(("insert", "update", "delete"), 3)}
         )
-        metadata["recent_publications"] = table("seq|published (UTC)|territories|insert|update|delete", recent)
+        metadata["publications"] = table("seq|published (UTC)|territories|insert|update|delete", recent)
     if result is not None:
         links = ServiceLinks.from_environment()
         metadata["territories"] = _territories(connection, result.seq, links)

@@ -1,0 +1,125 @@
+"""A whole desk as an operator has it: simulator, Dagster's three processes, delta service, on free ports."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+
+from tests.e2e.device import Device
+from tests.e2e.oracle import Oracle
+from tests.e2e.system import BIN, PROJECT, System, answers, free_port, wait_until
+
+LOCATION = "territory_delta"
+PATIENCE_SECONDS = 240
+"""For whatever the daemon does by itself; a busy machine needs it."""
+FINISHED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
+
+
+@dataclass
+class Desk(System):
+    """The daemon is started by itself, so that a test may look at a world in which nothing happens."""
+
+    code_port: int = field(default_factory=free_port)
+    ui_port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        dagster_home = self.home / "dagster"
+        dagster_home.mkdir()
+        shutil.copy(PROJECT / "orchestration/dagster_home/dagster.yaml", dagster_home)
+        self.environment |= {
+            "DAGSTER_HOME": str(dagster_home),
+            "DAGSTER_CODE_PORT": str(self.code_port),
+            "DAGSTER_GRPC_TIMEOUT_SECONDS": "60",
+            "DEVICE_SERVICE_URL": self.service,
+        }
+        self.instance = DagsterInstance.from_config(str(dagster_home))
+
+    @property
+    def ui(self) -> str:
+        return f"http://127.0.0.1:{self.ui_port}"
+
+    def start_dagster(self) -> None:
+        code = ["code-server", "start", "--host", "127.0.0.1", "--port", self.code_port]
+        module = ["--module-name", "orchestration.definitions", "--location-name", LOCATION]
+        self._start("code", [BIN / "dagster", *code, *module])
+        workspace = ["--workspace", "demo/workspace.yaml"]
+        when = ["demo/when-listening", self.code_port]
+        self._start("ui", [*when, BIN / "dagster-webserver", "--host", "127.0.0.1", "--port", self.ui_port, *workspace])
+        self._start("daemon", [*when, BIN / "dagster-daemon", "run", *workspace])
+        wait_until(lambda: answers(f"{self.ui}/server_info"), PATIENCE_SECONDS, "Dagster's web server is up")
+
+    def runs(self, job: str) -> list[DagsterRun]:
+        """Runs of a job, newest first; picked partitions make runs of job ``__ASSET_JOB``."""
+        return list(self.instance.get_runs(RunsFilter(job_name=job)))
+
+    def wait_for_run(
+        self, job: str, status: DagsterRunStatus, *, after: int = 0, seconds: float = PATIENCE_SECONDS
+    ) -> DagsterRun:
+        """Until the job has more than ``after`` runs, and the newest of them ended so."""
+
+        def ended() -> bool:
+            runs = self.runs(job)
+            return len(runs) > after and runs[0].status in FINISHED
+
+        wait_until(ended, seconds, f"run {after + 1} of {job}")
+        newest = self.runs(job)[0]
+        assert newest.status is status, f"{job} {newest.run_id} ended as {newest.status.value}"
+        return newest
+
+    def wait_until_quiet(self) -> None:
+        """Until no run is queued or under way."""
+        unfinished = RunsFilter(statuses=[DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
+        wait_until(lambda: not self.instance.get_runs(unfinished), PATIENCE_SECONDS, "all runs have ended")
+
+    def territories(self) -> list[str]:
+        """Ids of territories that have accounts, in the order of their names."""
+        names = self.names()
+        return sorted({row["TerritoryId"] for row in self.records("Account") if row["TerritoryId"]}, key=names.get)
+
+    def names(self) -> dict[str, str]:
+        return {row["Id"]: row["TerritoryName"] for row in self.records("Territory")}
+
+    def published_seq(self) -> int:
+        return int(self.http.get(f"{self.service}/readyz").json()["publishedSeq"])
+
+    def expect_served(self, territory: str) -> None:
+        """A device of this territory gets exactly what the CRM's own data say."""
+        self.wait_served()
+        device = Device(territory, self.service, f"/v1/territories/{territory}/delta", self.token(territory))
+        device.poll(self.http, limit=500)
+        device.expect(Oracle(self).view({territory}))
+
+    def personal_data(self) -> set[str]:
+        """Names, addresses and numbers of people and places as the CRM has them."""
+        fields = {
+            "Contact": ("ContactLastName", "ContactEmail", "WorkPhone", "CellularPhone"),
+            "Account": ("AccountName", "MainPhone"),
+            "User": ("UserSignInId",),
+        }
+        found = {row.get(name) for service, names in fields.items() for row in self.records(service) for name in names}
+        return {str(value) for value in found if value}
+
+    def stop(self) -> None:
+        self.instance.dispose()
+        super().stop()
+
+
+@contextmanager
+def running_desk(home: Path, *, accounts: int = 200, territories: int = 4, **environment: str) -> Iterator[Desk]:
+    """A desk whose sensor has made the first load, and which devices can ask."""
+    desk = Desk(home, environment=environment)
+    try:
+        desk.start_crm(accounts, territories, 5)
+        desk.start_dagster()
+        desk.start_service()
+        wait_until(lambda: answers(f"{desk.service}/readyz"), PATIENCE_SECONDS, "the first load is published")
+        desk.wait_for_run("sync", DagsterRunStatus.SUCCESS)
+        yield desk
+    finally:
+        desk.stop()

@@ -1,0 +1,166 @@
+"""The Dagster UI in headless Chromium over the whole desk: what the operator guide says, done by clicks."""
+
+from __future__ import annotations
+
+import pytest
+from dagster import DagsterRunStatus
+from playwright.sync_api import expect
+
+from tests.e2e.system import wait_until
+from tests.ui.desk import PATIENCE_SECONDS, Desk
+from tests.ui.pages import PATIENCE_MS, DagsterPages
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+
+SUCCESS, FAILURE = DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE
+
+
+def test_the_graph_shows_all_groups_in_the_order_in_which_data_flows(ui: DagsterPages) -> None:
+    ui.graph()
+    places = []
+    for group in ("ingest", "snapshots", "deltas", "reconciliation"):
+        # The last of the name: the list on the left has it too.
+        shown = ui.page.get_by_text(group, exact=True).last
+        expect(shown).to_be_visible(timeout=PATIENCE_MS)
+        box = shown.bounding_box()
+        assert box is not None
+        places.append(box["x"])
+    assert places == sorted(places)
+    for group in ("deltas", "snapshots", "ingest"):
+        ui.page.get_by_text(group, exact=True).last.click()
+    ui.see("delta_store")
+    ui.picture("graph")
+
+
+def test_the_preflight_report_is_read_in_its_run(ui: DagsterPages, desk: Desk) -> None:
+    ui.launch("preflight", "preflight-launch")
+    desk.wait_for_run("preflight", SUCCESS)
+    ui.see("RUN_SUCCESS")
+    ui.open_report()
+    ui.see("Modification Tracking")
+    ui.picture("preflight")
+
+
+def test_an_alignment_file_is_tried_and_announced_before_the_crm_is_changed(ui: DagsterPages, desk: Desk) -> None:
+    left, right = desk.territories()[2:4]
+    names = desk.names()
+    accounts = [row["Id"] for row in desk.records("Account") if row["TerritoryId"] == left]
+    moved = accounts[: len(accounts) * 6 // 10]
+    file = desk.home / "moves.csv"
+    file.write_text("account,from,to\n" + "".join(f"{one},{names[left]},{names[right]}\n" for one in moved))
+    config = {"file": str(file), "announce": True, "reason": "New quarter"}
+    ui.launch("dry_run_alignment", "dry-run-launch", ops={"work_out_alignment": {"config": config}})
+    desk.wait_for_run("dry_run_alignment", SUCCESS)
+    ui.see("RUN_SUCCESS")
+    ui.open_report()
+    ui.see("rows in")
+    ui.picture("dry-run")
+    syncs, before = len(desk.runs("sync")), desk.published_seq()
+    for one in moved:
+        desk.control("update", object="Account", id=one, fields={"TerritoryId": right})
+    wait_until(lambda: desk.published_seq() > before, PATIENCE_SECONDS, "what was announced passes the guard")
+    assert all(run.status is not FAILURE for run in desk.runs("sync")[: len(desk.runs("sync")) - syncs])
+    desk.wait_until_quiet()
+    for territory in (left, right):
+        desk.expect_served(territory)
+
+
+def test_a_held_publication_is_seen_and_released_by_clicks(ui: DagsterPages, desk: Desk) -> None:
+    left, right = desk.territories()[:2]
+    before = desk.published_seq()
+    syncs = len(desk.runs("sync"))
+    desk.control("realign", **{"from": left, "to": right, "share": 0.6, "seed": 3})
+    held = desk.wait_for_run("sync", FAILURE, after=syncs)
+    ui.run(held.run_id)
+    ui.filter_events("Held, not published")
+    ui.see("Held, not published")
+    ui.picture("held")
+    reason = "Sales moved T001 to T002 for the new quarter"
+    ui.launch("release_held_publication", "release", ops={"release_held_rows": {"config": {"reason": reason}}})
+    desk.wait_for_run("release_held_publication", SUCCESS)
+    wait_until(lambda: desk.published_seq() == before + 1, PATIENCE_SECONDS, "the sensor's next sync publishes it")
+    for territory in (left, right):
+        desk.expect_served(territory)
+
+
+def test_territories_picked_in_the_dialog_are_rebuilt(ui: DagsterPages, desk: Desk) -> None:
+    left, right = desk.territories()[2:4]
+    names = [desk.names()[territory] for territory in (left, right)]
+    desk.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 4, "events": False})
+    ui.pick_partitions("territory_rebuild", names, "picker")
+    desk.wait_for_run("__ASSET_JOB", SUCCESS)
+    for territory in (left, right):
+        desk.expect_served(territory)
+    ui.asset("territory_rebuild", "partitions")
+    ui.page.get_by_text(f"{names[0]} {left}").first.click()
+    ui.see("rows_deleted")
+    ui.picture("rebuilt")
+
+
+def test_the_realign_job_tells_what_it_did_to_each_territory(ui: DagsterPages, desk: Desk) -> None:
+    left, right = desk.territories()[1:3]
+    names = [desk.names()[territory] for territory in (left, right)]
+    desk.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 5, "events": False})
+    ui.launch("realign_territories", "realign", ops={"rebuild_territories": {"config": {"territories": names}}})
+    desk.wait_for_run("realign_territories", SUCCESS)
+    for territory in (left, right):
+        desk.expect_served(territory)
+    ui.see("RUN_SUCCESS")
+    ui.open_report()
+    ui.see("rows now")
+    ui.picture("realigned")
+
+
+def test_numbers_are_plotted_over_runs_and_publications_are_drawn(ui: DagsterPages, desk: Desk) -> None:
+    ui.asset("territory_deltas", "events")
+    plot = ui.page.get_by_role("img", name="insert, update, delete").first
+    expect(plot).to_be_visible(timeout=PATIENCE_MS)
+    assert plot.evaluate("image => image.complete && image.naturalWidth === 300")
+    ui.picture("publications")
+    ui.asset("territory_deltas")
+    ui.page.get_by_text("Plots", exact=True).click()
+    ui.see("crm_lag_seconds").scroll_into_view_if_needed()
+    expect(ui.page.locator("canvas").first).to_be_visible(timeout=PATIENCE_MS)
+    ui.picture("plots")
+
+
+def test_a_pod_that_cannot_be_reached_is_waited_for(ui: DagsterPages, desk: Desk) -> None:
+    desk.control("faults", kind="html", times=1000)
+    ui.sensor("crm_changes")
+    ui.see("the CRM cannot be asked")
+    ui.picture("outage")
+    before = desk.published_seq()
+    desk.http.delete(f"http://127.0.0.1:{desk.crm_port}/control/faults")
+    territory = desk.territories()[0]
+    account = next(row["Id"] for row in desk.records("Account") if row["TerritoryId"] == territory)
+    desk.control("update", object="Account", id=account, fields={"Priority": "Low"})
+    wait_until(lambda: desk.published_seq() > before, PATIENCE_SECONDS, "the change made meanwhile is published")
+    desk.expect_served(territory)
+
+
+def test_after_27_days_without_reading_everything_is_loaded_again_by_itself(ui: DagsterPages, desk: Desk) -> None:
+    left, right = desk.territories()[:2]
+    desk.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 6, "events": False})
+    desk.control("clock", advance_seconds=27 * 86_400)
+    desk.wait_until_quiet()
+    syncs = len(desk.runs("sync"))
+    ui.launch("sync", "sync")
+    desk.wait_for_run("sync", SUCCESS, after=syncs)
+    for territory in (left, right):
+        desk.expect_served(territory)
+    ui.asset("modification_records", "checks")
+    ui.see("27.0")
+    ui.picture("unread")
+
+
+def test_no_event_of_any_run_holds_personal_data(desk: Desk) -> None:
+    personal = desk.personal_data()
+    assert len(personal) > 300
+    said = [
+        entry.to_json() if hasattr(entry, "to_json") else str(entry)
+        for run in desk.instance.get_runs()
+        for entry in desk.instance.all_logs(run.run_id)
+    ]
+    text = "\n".join(said)
+    assert "rows_inserted" in text
+    assert not [value for value in personal if value in text]
