@@ -7,18 +7,19 @@ import ipaddress
 import multiprocessing
 import os
 import resource
+import secrets
 import sys
 import tempfile
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 
 from delta_service.auth import mint
 from delta_service.settings import INSECURE_DEV_VARIABLE, ServiceSettings, SettingsError
 
-# Long polls are requests in progress, thousands of them.
-MAX_REQUESTS_IN_PROGRESS = 20_000
 STOP_SECONDS = 10
+SERVER_BUFFER_BYTES = 65_536
 
 
 def main(arguments: list[str]) -> int:
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     token = parser.add_subparsers(dest="command").add_parser("token", help="mint a development token")
     token.add_argument("--territory", action="append", default=[], help="id or name; may be repeated")
     token.add_argument("--days", type=int, default=30, help="how long it is valid (default: %(default)s)")
+    token.add_argument("--subject", help="who holds it; limits are for each subject (default: a random one)")
     token.add_argument("--admin", action="store_true", help="allow the operators' routes")
     return parser
 
@@ -49,7 +51,14 @@ def _mint(options: argparse.Namespace) -> int:
     settings = ServiceSettings.from_environment()
     if settings.jwt_secret is None:
         raise SettingsError("DELTA_JWT_SECRET is needed to mint a token")
-    token = mint(settings.jwt_secret, settings.jwt_audience, options.territory, days=options.days, admin=options.admin)
+    token = mint(
+        settings.jwt_secret,
+        settings.jwt_audience,
+        options.territory,
+        days=options.days,
+        admin=options.admin,
+        subject=options.subject or secrets.token_hex(8),
+    )
     sys.stdout.write(token + "\n")
     return 0
 
@@ -76,7 +85,9 @@ def _serve(options: argparse.Namespace) -> int:
         address=options.host,
         port=options.port,
         workers=options.workers,
-        backpressure=MAX_REQUESTS_IN_PROGRESS,
+        # No more than a reader takes: what it leaves lies in memory.
+        http1_settings=HTTP1Settings(max_buffer_size=SERVER_BUFFER_BYTES),
+        backpressure=settings.connections,
         workers_kill_timeout=STOP_SECONDS,
     ).serve()
     return 0

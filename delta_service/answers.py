@@ -8,8 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-# A server holds a send back while its reader is slow; a reader that takes nothing for so long is cut off.
-SEND_SECONDS = 30
+# A server holds a piece back while its reader is slow, which is how one that takes nothing is noticed.
+PIECE_BYTES = 65_536
+# Up to here a body is handed to the server whole: it fits the buffers on the way, and nobody waits for it.
+SMALL_BYTES = 131_072
 
 Headers = list[tuple[bytes, bytes]]
 AsgiScope = MutableMapping[str, Any]
@@ -23,27 +25,38 @@ class SlowReaderError(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """Status, headers, and either a body or a stream of its pieces."""
+    """Status, headers, and either a body or a stream of its pieces, which are ``bulky`` or a few bytes each."""
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes = b""
     stream: AsyncGenerator[bytes, None] | None = None
+    bulky: bool = False
 
-    async def send(self, send: Send, receive: Receive, *, head_only: bool = False) -> None:
-        """Send all of it; ``head_only`` answers HEAD. Raises SlowReaderError; a reader that goes away ends a stream."""
+    @property
+    def large(self) -> bool:
+        """Whether a slow reader would hold much memory of ours."""
+        return self.bulky or len(self.body) > SMALL_BYTES
+
+    async def send(self, send: Send, receive: Receive, stall_seconds: float, *, head_only: bool = False) -> None:
+        """Send all of it; ``head_only`` answers HEAD. A reader that goes away ends a stream. Raises SlowReaderError for
+        one that does not take a piece in ``stall_seconds``.
+        """
         headers = self.headers
         # 304 has no body, and a length there would be that of the representation.
         if self.stream is None and self.status != 304:
             headers = [*headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.stream is not None and not head_only:
-            await _send_stream(self.stream, send, receive)
+            await _send_stream(self.stream, send, receive, stall_seconds)
+        elif len(self.body) > SMALL_BYTES and not head_only:
+            await _send_pieces(self.body, send, stall_seconds)
+            await send({"type": "http.response.body", "body": b""})
         else:
             await send({"type": "http.response.body", "body": b"" if head_only else self.body})
 
 
-async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive: Receive) -> None:
+async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive: Receive, stall_seconds: float) -> None:
     # Servers do not fail a send to nobody, so the end of the connection has to be watched for.
     until_gone = asyncio.timeout(None)
     try:
@@ -51,7 +64,7 @@ async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive:
             watching = asyncio.create_task(_end_when_gone(receive, until_gone))
             try:
                 async for piece in pieces:
-                    await _send_piece(piece, send)
+                    await _send_pieces(piece, send, stall_seconds)
                 await send({"type": "http.response.body", "body": b""})
             finally:
                 watching.cancel()
@@ -60,12 +73,14 @@ async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive:
             raise
 
 
-async def _send_piece(piece: bytes, send: Send) -> None:
-    try:
-        async with asyncio.timeout(SEND_SECONDS):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except TimeoutError as error:
-        raise SlowReaderError from error
+async def _send_pieces(content: bytes, send: Send, stall_seconds: float) -> None:
+    for start in range(0, len(content), PIECE_BYTES):
+        piece = content[start : start + PIECE_BYTES]
+        try:
+            async with asyncio.timeout(stall_seconds):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError as error:
+            raise SlowReaderError from error
 
 
 async def _end_when_gone(receive: Receive, until_gone: asyncio.Timeout) -> None:

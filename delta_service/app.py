@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,13 +23,16 @@ from delta_service.explain import explain_answer
 from delta_service.grant import grant_answer
 from delta_service.keys import KeyRing
 from delta_service.listing import territories_answer
-from delta_service.problems import method_not_allowed, refusal
+from delta_service.outflow import Outflow
+from delta_service.problems import ProblemError, method_not_allowed, refusal
 from delta_service.query import given_parameters
 from delta_service.repair import RepairRoutes
 from delta_service.scoped_request import METHODS, ScopedRequest, scoped_request, scoped_route
 from delta_service.settings import ServiceSettings
 from delta_service.source import ViewSource
 from delta_service.watch import READER_THREADS, ReaderPool, StoreWatch
+
+AsgiApplication = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +45,7 @@ class DeltaService:
     def __init__(self, settings: ServiceSettings) -> None:
         self._keys = KeyRing(settings)
         self.authenticator = Authenticator(settings, self._keys)
-        self.watch = StoreWatch(settings.store_path)
+        self.watch = StoreWatch(settings.store_path, settings.max_waiting)
         self._pool = ReaderPool(settings.store_path, READER_THREADS)
         self._source = ViewSource(self._pool, settings.poll_seconds)
         parts = self.authenticator, self.watch, self._source
@@ -52,6 +56,8 @@ class DeltaService:
             "reconcile": repair.reconcile,
             "events": EventRoute(*parts).answer,
         }
+        self._outflow = Outflow()
+        self._stall_seconds = settings.stall_seconds
         self._router: Starlette = pages.router(self, DEVICE_PAGE)
 
     @asynccontextmanager
@@ -90,9 +96,19 @@ class DeltaService:
         except Exception as error:
             answer = refusal(error, request.request_id)
         try:
-            await answer.send(send, receive, head_only=method == "HEAD")
+            await self._send(answer, request.request_id, send, receive, head_only=method == "HEAD")
         except SlowReaderError:
             log.info("request %s: cut off, its reader is too slow", request.request_id)
+
+    async def _send(self, answer: Answer, request_id: str, send: Send, receive: Receive, *, head_only: bool) -> None:
+        if not answer.large:
+            await answer.send(send, receive, self._stall_seconds, head_only=head_only)
+            return
+        try:
+            with self._outflow.sending(answer.body):
+                await answer.send(send, receive, self._stall_seconds, head_only=head_only)
+        except ProblemError as problem:
+            await refusal(problem, request_id).send(send, receive, self._stall_seconds, head_only=head_only)
 
     async def territories(self, request: Request) -> Response:
         """``GET /v1/territories``."""
@@ -144,9 +160,14 @@ def _on_termination(let_go: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(let_go))
 
 
-def create() -> DeltaService:
+def create() -> AsgiApplication:
     """What Granian's workers load; settings come from the environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # httpx logs each URL it asks, which for a key set is of no use.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    return DeltaService(ServiceSettings.from_environment())
+    settings = ServiceSettings.from_environment()
+    service = DeltaService(settings)
+    if settings.trusted_proxies:
+        application: AsgiApplication = wrap_asgi_with_proxy_headers(service, list(settings.trusted_proxies))
+        return application
+    return service

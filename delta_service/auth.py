@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
 
+from delta_service.callers import UNLIMITED, Caller, Callers, Refusals
 from delta_service.keys import KeyRing
 from delta_service.problems import unauthorized
 from delta_service.settings import ServiceSettings
@@ -30,6 +31,7 @@ class Claims:
     territories: frozenset[str] | None
     """Ids or names; None (without a token, in insecure development only) stands for all."""
     admin: bool = False
+    caller: Caller = field(default=UNLIMITED, compare=False)
 
 
 INSECURE_CLAIMS = Claims(None, admin=True)
@@ -42,11 +44,13 @@ class Authenticator:
         self._audience = settings.jwt_audience
         self._insecure_dev = settings.insecure_dev
         self._keys = keys
+        self._callers = Callers(settings)
+        self._refusals = Refusals(settings)
         self._key_generation = keys.generation
         self._remembered: dict[bytes, tuple[Claims, float]] = {}
 
     async def authenticate(self, authorization: bytes | None, client: tuple[str, int] | None) -> Claims:
-        """Raises the 401 problem, which tells the caller nothing more; the log has the reason."""
+        """Raises the 401 problem, which tells the caller nothing more (the log has the reason), and 429."""
         if authorization is None:
             if self._insecure_dev and _is_loopback(client):
                 return INSECURE_CLAIMS
@@ -56,13 +60,17 @@ class Authenticator:
             self._key_generation = self._keys.generation
         known = self._remembered.get(authorization)
         if known is not None and known[1] > time.time():
+            known[0].caller.admit()
             return known[0]
+        self._refusals.admit(client)
         try:
             claims, expires = await self._verify(authorization)
         except (jwt.PyJWTError, ValueError) as error:
             log.info("token refused: %s", type(error).__name__)
+            self._refusals.note(client)
             raise unauthorized(token_given=True) from None
         self._remember(authorization, claims, expires)
+        claims.caller.admit()
         return claims
 
     async def _verify(self, authorization: bytes) -> tuple[Claims, float]:
@@ -84,7 +92,8 @@ class Authenticator:
         territories = content.get("territories")
         if not isinstance(territories, list) or not all(isinstance(name, str) for name in territories):
             raise jwt.InvalidTokenError("the claim territories is not a list of strings")
-        return Claims(frozenset(territories), admin=content.get("admin") is True), float(content["exp"])
+        caller = self._callers.of(content.get("sub"))
+        return Claims(frozenset(territories), content.get("admin") is True, caller), float(content["exp"])
 
     def _remember(self, authorization: bytes, claims: Claims, expires: float) -> None:
         self._remembered.pop(authorization, None)
@@ -100,8 +109,11 @@ def _is_loopback(client: tuple[str, int] | None) -> bool:
         return False
 
 
-def mint(secret: bytes, audience: str, territories: list[str], *, days: int, admin: bool) -> str:
-    """A development token, HS256."""
+def mint(
+    secret: bytes, audience: str, territories: list[str], *, days: int, admin: bool, subject: str | None = None
+) -> str:
+    """A development token, HS256; without a subject it is bound by no caller's limits."""
     now = int(time.time())
     claims = {"aud": audience, "iat": now, "nbf": now, "exp": now + days * 86_400, "territories": territories}
-    return jwt.encode(claims | ({"admin": True} if admin else {}), secret, algorithm="HS256")
+    claims |= ({"admin": True} if admin else {}) | ({"sub": subject} if subject else {})
+    return jwt.encode(claims, secret, algorithm="HS256")

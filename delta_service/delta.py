@@ -91,7 +91,7 @@ class DeltaRoutes:
         wait_seconds = query.wait_seconds or preferred_seconds or 0
         question, now_seq = await self._question(claims, request, query, state)
         if wait_seconds and question.nothing_new(state):
-            await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds)
+            await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds, claims.caller)
             state = self._watch.current()
             question, now_seq = await self._question(claims, request, query, state)
         if not question.nothing_new(state):
@@ -158,7 +158,7 @@ class DeltaRoutes:
             pieces = compress_stream(self._lines(request, question, now_seq, state, facts), coding)
             headers = [(b"content-type", NDJSON), *facts.streamed_headers(), *_encoding(coding), *validators]
             kind.inc()
-            return Answer(200, headers, stream=pieces), None
+            return Answer(200, headers, stream=pieces, bulky=True), None
 
         page = await self._source.page(question, now_seq, state, page_coding)
         if page.after is None:

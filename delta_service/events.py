@@ -11,7 +11,7 @@ from delta_service import metrics
 from delta_service.answers import Answer
 from delta_service.auth import Authenticator
 from delta_service.cursor import TokenError, decode_cursor
-from delta_service.problems import ProblemError, rate_limited
+from delta_service.problems import ProblemError
 from delta_service.query import given_parameters
 from delta_service.question import question_of_view
 from delta_service.scope import Scope, granted_scope, touched_seq
@@ -56,10 +56,9 @@ class EventRoute:
         published between a device's delta and its listening is missed.
         """
         given_parameters(request.query_string, ())
-        await self._authenticator.authenticate(request.authorization, request.client)
+        claims = await self._authenticator.authenticate(request.authorization, request.client)
         state = self._watch.current()
-        if self._watch.full:
-            raise rate_limited("Too many devices listen. Poll, or listen again later.")
+        self._watch.admit_waiting(claims.caller)
         seen = None if request.last_event_id is None else _seen(request.last_event_id, state)
         metrics.EVENTS.inc()
         return Answer(200, HEADERS, stream=self._stream(request, seen))
@@ -72,17 +71,19 @@ class EventRoute:
                 claims = await self._authenticator.authenticate(request.authorization, request.client)
                 state = self._watch.current()
                 scope = granted_scope(claims, state)
-                news = None if seen is not None and _knows(seen, scope, state) else await self._event(scope, state)
+                if seen is None or not _knows(seen, scope, state):
+                    piece = await self._event(scope, state)
+                    seen = Seen(state.epoch, scope, state.published_seq)
+                elif await self._watch.wait_for_change(scope, state.published_seq, HEARTBEAT_SECONDS, claims.caller):
+                    continue
+                else:
+                    piece = HEARTBEAT
             except ProblemError:
                 # The listener comes back and is told what is wrong by an ordinary answer.
                 return
-            if news is not None:
-                yield news
-                seen = Seen(state.epoch, scope, state.published_seq)
-            elif not await self._watch.wait_for_change(scope, state.published_seq, HEARTBEAT_SECONDS):
-                if self._watch.stopping:
-                    return
-                yield HEARTBEAT
+            if self._watch.stopping:
+                return
+            yield piece
 
     async def _event(self, scope: Scope, state: StoreState) -> bytes:
         """Made once for all who listen to a scope."""

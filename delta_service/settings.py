@@ -30,6 +30,23 @@ class ServiceSettings:
     """First syncs that one process builds; ready-made ones do not count."""
     reconciles_per_second: int = 20
     """Comparisons and repairs that one process works on; each reads a whole view."""
+    caller_requests_per_second: int = 100
+    """Of one token subject, on average; ten seconds' worth at once."""
+    caller_waits: int = 20
+    """Long polls and listeners of one token subject at once."""
+    refusals_per_second: int = 50
+    """Invalid tokens from one address that are still looked at; ten seconds' worth at once."""
+    connections: int = 20_000
+    """That one process has at once; three quarters of them may wait for a change."""
+    stall_seconds: int = 30
+    """A reader that does not take a piece of an answer (64 KiB) in so long is cut off."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose ``X-Forwarded-For`` is believed."""
+
+    @property
+    def max_waiting(self) -> int:
+        """Long polls and listeners at once: ordinary polls need connections too."""
+        return self.connections * 3 // 4
 
     @property
     def store_path(self) -> Path:
@@ -50,6 +67,12 @@ class ServiceSettings:
             poll_seconds=_number("DELTA_POLL_SECONDS", cls.poll_seconds),
             snapshots_per_second=_number("DELTA_SNAPSHOTS_PER_SECOND", cls.snapshots_per_second),
             reconciles_per_second=_number("DELTA_RECONCILES_PER_SECOND", cls.reconciles_per_second),
+            caller_requests_per_second=_number("DELTA_CALLER_REQUESTS_PER_SECOND", cls.caller_requests_per_second),
+            caller_waits=_number("DELTA_CALLER_WAITS", cls.caller_waits),
+            refusals_per_second=_number("DELTA_REFUSALS_PER_SECOND", cls.refusals_per_second),
+            connections=_number("DELTA_CONNECTIONS", cls.connections),
+            stall_seconds=_number("DELTA_STALL_SECONDS", cls.stall_seconds),
+            trusted_proxies=tuple((os.environ.get("DELTA_TRUSTED_PROXIES") or "").replace(",", " ").split()),
         )
         if not (settings.jwt_secret or settings.jwks or settings.insecure_dev):
             raise SettingsError("set DELTA_JWT_SECRET or DELTA_JWKS (or start with --insecure-dev on this machine)")

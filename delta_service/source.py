@@ -24,6 +24,8 @@ KEPT_PAGES_BYTES = 64 * 2**20
 PAGE_OVERHEAD_BYTES = 1_000
 KEPT_TOTALS = 4_096
 KEPT_BUCKETS = 1_024
+# A stream has no pages for the device; its pieces are of a size that many slow readers can hold.
+STREAM_ROWS = 2_000
 # A place after every row of an object: where the next part of a question begins.
 LAST_ROW_KEY = 2**62
 
@@ -71,13 +73,13 @@ class ViewSource:
     async def lines(
         self, question: Question, now_seq: int, state: StoreState, counts: Counts
     ) -> AsyncGenerator[bytes, None]:
-        """All operations from the question's place on, a piece a page; adds to ``counts`` as it goes."""
+        """All operations from the question's place on, piece by piece; adds to ``counts`` as it goes."""
         parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
-        after = question.after
+        after, rows_each = question.after, min(question.limit, STREAM_ROWS)
 
         def read(reader: DeltaStoreReader) -> tuple[bytes, Counts, Position | None]:
             with metrics.READ_SECONDS.time():
-                rows, position = read_rows(reader, parts, now, state.generation, question.limit, after)
+                rows, position = read_rows(reader, parts, now, state.generation, rows_each, after)
                 return ndjson_lines(rows, form), counts_of(rows), position
 
         while True:

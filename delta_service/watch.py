@@ -16,7 +16,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import apsw
 
-from delta_service.problems import starting
+from delta_service.callers import UNLIMITED, Caller
+from delta_service.problems import rate_limited, starting
 from delta_service.scope import Scope, touched_seq
 from delta_service.store.errors import StoreUnavailableError
 from delta_service.store.reader import DeltaStoreReader, StoreState
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 READER_THREADS = 4
-# Three quarters of the requests that the server takes on at once.
-MAX_WAITING = 15_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,8 +77,9 @@ class ReaderPool:
 class StoreWatch:
     """Keeps :attr:`state` up to date and wakes those who wait for a change."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_waiting: int) -> None:
         self._pool = ReaderPool(path, threads=1)
+        self._max_waiting = max_waiting
         self._seen: tuple[DeltaStoreReader, int] | None = None
         self._waiting: dict[Scope, asyncio.Event] = {}
         self.waiting = 0
@@ -118,16 +118,26 @@ class StoreWatch:
                 log.exception("looking at the delta store failed")
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def wait_for_change(self, scope: Scope, seen_seq: int, timeout_seconds: float) -> bool:
+    def admit_waiting(self, caller: Caller) -> None:
+        """Raises the 429 problem where nobody more, or nobody more of this caller, may wait."""
+        if self.waiting >= self._max_waiting:
+            raise rate_limited("Too many devices wait. Poll, or ask again later.")
+        caller.admit_waiting()
+
+    async def wait_for_change(
+        self, scope: Scope, seen_seq: int, timeout_seconds: float, caller: Caller = UNLIMITED
+    ) -> bool:
         """Return True when a publication after ``seen_seq`` touches the scope (or the store has gone), else False:
-        at the timeout, when the service stops, or at once when too many wait already.
+        at the timeout or when the service stops. Raises the 429 problem where too many wait already.
         """
-        if self.stopping or self.full:
+        if self.stopping:
             return False
+        self.admit_waiting(caller)
         if self.state is None or touched_seq(scope, self.state) > seen_seq:
             return True
         event = self._waiting.setdefault(scope, asyncio.Event())
         self.waiting += 1
+        caller.waiting += 1
         try:
             async with asyncio.timeout(timeout_seconds):
                 await event.wait()
@@ -135,12 +145,8 @@ class StoreWatch:
             return False
         finally:
             self.waiting -= 1
+            caller.waiting -= 1
         return not self.stopping
-
-    @property
-    def full(self) -> bool:
-        """Whether no more can wait: ordinary polls need connections too."""
-        return self.waiting >= MAX_WAITING
 
     def stop(self) -> None:
         """Let everybody go who waits."""

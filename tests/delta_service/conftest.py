@@ -120,11 +120,11 @@ RunScenario = Callable[..., None]
 def run(tmp_path: Path) -> RunScenario:
     """Run an async scenario against the service with publications 1 to ``published``."""
 
-    def run(scenario: Scenario, *, published: int = 4, **settings: Any) -> None:
+    def run(scenario: Scenario, *, published: int = 4, worlds: list[World] = WORLDS, **settings: Any) -> None:
         async def whole() -> None:
             with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
                 writer.initialise(IDENTITY)
-                publish(writer, WORLDS[: published + 1])
+                publish(writer, worlds[: published + 1])
                 writer.set_territories(NAMES)
                 async with service_of(tmp_path, writer, **settings) as running:
                     await scenario(running)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from delta_service import answers, events, watch
+from delta_service import events
 from delta_service.answers import Answer, SlowReaderError
 from tests.delta_service.conftest import A1, A3, C1, WORLDS, Device, Running, RunScenario, token, world
 from tests.delta_service.test_refusals import assert_problem
@@ -148,19 +148,27 @@ def test_listening_ends_with_the_token_and_with_the_service(run: RunScenario, mo
     run(scenario)
 
 
-def test_listening_is_refused_like_any_request(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listening_is_refused_like_any_request(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         assert_problem(await running.stranger.get("/v1/events"), 401, "unauthorized")
         assert_problem(await running.device("T-NORTH").get("/v1/events?since=1"), 400, "parameter-unknown")
-        monkeypatch.setattr(watch, "MAX_WAITING", 0)
-        assert_problem(await running.device("T-NORTH").get("/v1/events"), 429, "rate-limited")
-        # A long poll is answered at once instead.
-        assert (await running.device("T-NORTH").get("north", since=4, wait=60)).status_code == 200
 
     run(scenario)
 
 
-def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_wait_than_there_is_room_for(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        device = running.device("T-NORTH")
+        for request in (device.get("/v1/events"), device.get("north", since=4, wait=60)):
+            answer = await request
+            assert_problem(answer, 429, "rate-limited")
+            assert int(answer.headers["retry-after"]) > 0
+        assert (await device.get("north", since=4)).status_code == 200, "a poll needs no room"
+
+    run(scenario, connections=1)
+
+
+def test_a_reader_that_takes_nothing_is_cut_off() -> None:
     closed = []
 
     async def pieces() -> Any:
@@ -177,9 +185,8 @@ def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch)
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(answers, "SEND_SECONDS", 0.05)
     with pytest.raises(SlowReaderError):
-        asyncio.run(Answer(200, stream=pieces()).send(send, receive))
+        asyncio.run(Answer(200, stream=pieces()).send(send, receive, stall_seconds=0.05))
     assert closed
 
 

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from delta_service import watch
 from delta_service.cursor import Anchor, Cursor
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish, service_of, token
@@ -112,15 +111,14 @@ def get(url: str, **query: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def send(tmp_path: Path) -> Iterator[Any]:
     """Sends requests to one running service. Nobody can listen or wait in it: such answers have no end."""
-    monkeypatch.setattr(watch, "MAX_WAITING", 0)
     with asyncio.Runner() as runner, DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
         publish(writer, WORLDS)
         writer.set_territories(NAMES)
         writer.prune(1, 2)
-        context = service_of(tmp_path, writer, snapshots_per_second=10**5, reconciles_per_second=10**5)
+        context = service_of(tmp_path, writer, snapshots_per_second=10**5, reconciles_per_second=10**5, connections=1)
         client = runner.run(context.__aenter__()).client
         yield lambda request: runner.run(client.request(**request))
         runner.run(context.__aexit__(None, None, None))

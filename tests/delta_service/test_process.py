@@ -34,13 +34,13 @@ def wait_until(condition, what: str) -> None:
 
 
 @contextmanager
-def serving(home: Path, *options: str, secret: bytes | None = SECRET) -> Iterator[httpx.Client]:
+def serving(home: Path, *options: str, secret: bytes | None = SECRET, **variables: str) -> Iterator[httpx.Client]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = (home / "service.log").open("wb")
     process = subprocess.Popen(
-        [*COMMAND, "--port", str(port), *options], env=environment(home, secret), stdout=log, stderr=log
+        [*COMMAND, "--port", str(port), *options], env=environment(home, secret) | variables, stdout=log, stderr=log
     )
 
     def alive() -> bool:

@@ -1,0 +1,42 @@
+"""Large answers on their way: how much memory their readers, however slow, can hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from delta_service.problems import rate_limited
+
+MAX_BYTES = 512 * 2**20
+# What one reader holds: the server's buffers and the next piece, of a finished body or of a stream being made.
+READER_BYTES = 256 * 2**10
+STREAM_READER_BYTES = 2 * 2**20
+
+
+class Outflow:
+    """Counts readers, and bodies, each once for all who are being sent it."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._readers: Counter[int] = Counter()
+
+    @contextmanager
+    def sending(self, body: bytes) -> Iterator[None]:
+        """While it (empty: a stream) is being sent to one more reader. Raises 429 where that would be too much."""
+        # A body stays the same object as long as anybody is being sent it.
+        key = id(body)
+        reader = READER_BYTES if body else STREAM_READER_BYTES
+        first = len(body) if key not in self._readers else 0
+        if self._bytes and self._bytes + reader + first > MAX_BYTES:
+            raise rate_limited("Too many devices take large answers at once. Ask again later.")
+        self._bytes += reader + first
+        self._readers[key] += 1
+        try:
+            yield
+        finally:
+            self._readers[key] -= 1
+            self._bytes -= reader
+            if not self._readers[key]:
+                del self._readers[key]
+                self._bytes -= len(body)
