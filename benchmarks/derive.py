@@ -13,7 +13,7 @@ from benchmarks.cost import Cost, compared, cost
 from benchmarks.data import CATALOG, LARGE, NO_GUARD, NOW, SMALL, Stores, published
 from benchmarks.results import Measurement
 from delta_service.store.changes import OPEN_SEQ
-from delta_service.store.connection import open_writer
+from delta_service.store.sqlite import SqliteEngine
 from orchestration.pipeline.derive import PublicationResult, derive
 from orchestration.pipeline.replicate import replicate
 
@@ -124,7 +124,7 @@ def _bare_inserts(stores: Stores, seq: int) -> Cost:
         "row_body": "body_key IN (SELECT body_key FROM row_version WHERE from_seq = :seq)",
         "head": "seq = :seq",
     }
-    connection = open_writer(stores.folder / "delta.sqlite")
+    connection = SqliteEngine(stores.folder / "delta.sqlite").open_writer()
     rows: dict[str, list[tuple[Any, ...]]] = {}
     for table, condition in tables.items():
         rows[table] = list(connection.execute(f"SELECT * FROM {table} WHERE {condition}", {"seq": seq}))

@@ -45,8 +45,8 @@ class DeltaService:
     def __init__(self, settings: ServiceSettings) -> None:
         self._keys = KeyRing(settings)
         self.authenticator = Authenticator(settings, self._keys)
-        self.watch = StoreWatch(settings.store_path, settings.max_waiting)
-        self._pool = ReaderPool(settings.store_path, READER_THREADS)
+        self.watch = StoreWatch(settings.store_location, settings.max_waiting)
+        self._pool = ReaderPool(settings.store_location, READER_THREADS)
         self._source = ViewSource(self._pool, settings.poll_seconds)
         parts = self.authenticator, self.watch, self._source
         delta, repair = DeltaRoutes(settings, *parts), RepairRoutes(settings, *parts)

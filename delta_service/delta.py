@@ -19,7 +19,7 @@ from delta_service.compression import chosen_coding, compress, compress_stream
 from delta_service.pacing import TokenBucket
 from delta_service.problems import ProblemError, rate_limited
 from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
-from delta_service.question import Question, base_path, question_of, question_of_page
+from delta_service.question import Question, base_path, newest_named, question_of, question_of_page
 from delta_service.scope import asked_scope, touched_seq
 from delta_service.scoped_request import NDJSON, ScopedRequest
 from delta_service.settings import ServiceSettings
@@ -89,6 +89,9 @@ class DeltaRoutes:
         query = parse_query(request.query_string, StoreNames(state.objects, state.epoch, state.cursor_key))
         preferred_seconds = preferred_wait_seconds((request.prefer or b"").decode("latin-1"))
         wait_seconds = query.wait_seconds or preferred_seconds or 0
+        newest_seen = newest_named(query.page or query.since, state)
+        if newest_seen > state.published_seq:
+            state = await self._watch.reaching(newest_seen)
         question, now_seq = await self._question(claims, request, query, state)
         if wait_seconds and question.nothing_new(state):
             await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds, claims.caller)

@@ -114,4 +114,6 @@ def _seen(last_event_id: bytes, state: StoreState) -> Seen | None:
 
 def _knows(seen: Seen, scope: Scope, state: StoreState) -> bool:
     same_history = (seen.epoch, seen.scope) == (state.epoch, scope)
-    return same_history and touched_seq(scope, state) <= seen.seq <= state.published_seq
+    # What a caller knows from elsewhere, a replica that is behind will learn.
+    possible = seen.seq <= state.published_seq or state.is_replica
+    return same_history and possible and touched_seq(scope, state) <= seen.seq

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from delta_service.body import Form
 from delta_service.cursor import Anchor, Cursor, PageToken
 from delta_service.problems import ProblemError, bad_request
-from delta_service.query import DeltaQuery
+from delta_service.query import DeltaQuery, Since
 from delta_service.scope import EVERYTHING, Scope, keys_of, touched_seq
 from delta_service.store.reader import Position, StoreState, View
 
@@ -85,6 +85,15 @@ class Question:
         """A weak validator: the answer is a function of these."""
         content = repr((self, effective_seq, form)).encode()
         return b'W/"%s"' % hashlib.blake2b(content, digest_size=12).hexdigest().encode()
+
+
+def newest_named(named: Since | PageToken, state: StoreState) -> int:
+    """The newest publication that a caller has seen, by what it names; 0 where it names none of this history."""
+    if isinstance(named, int):
+        return named
+    if named is None or isinstance(named, datetime) or named.epoch != state.epoch:
+        return 0
+    return named.now_seq if isinstance(named, PageToken) else max((anchor.seq for anchor in named.anchors), default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from delta_service.question import (
     cursor_ahead,
     cursor_epoch,
     difference_too_large,
+    newest_named,
     question_of,
     question_of_view,
 )
@@ -59,6 +60,7 @@ class RepairRoutes:
         query = parse_digest_query(request.query_string, _names(state))
         scope = asked_scope(claims, request.territory, state)
         at = query.at
+        state = await self._watch.reaching(newest_named(at, state))
         if isinstance(at, datetime):
             at = min(await self._source.seq_at(at), state.published_seq)
         question = question_of(DeltaQuery(since=query.at, objects=query.objects), at, scope, state)
@@ -97,6 +99,8 @@ class RepairRoutes:
         body = await request.body(MAX_BODY_BYTES)
         self._admit()
         asked = await asyncio.to_thread(parse_body, body)
+        if asked.cursor is not None:
+            state = await self._watch.reaching(newest_named(_decoded(asked.cursor, state), state))
         if isinstance(asked, Comparison):
             return await self._compare(request, asked, scope, state)
         return await self._repair(request, asked, query, scope, state)

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from delta_service.store.engine import StoreLocation, location_of
+
 MIN_SECRET_BYTES = 32
 INSECURE_DEV_VARIABLE = "DELTA_INSECURE_DEV"
 
@@ -17,6 +19,8 @@ class SettingsError(ValueError):
 @dataclass(frozen=True)
 class ServiceSettings:
     delta_home: Path
+    store_url: str | None = field(default=None, repr=False)
+    """A PostgreSQL store; None for the SQLite file in ``delta_home``."""
     jwt_secret: bytes | None = field(default=None, repr=False)
     """HS256 key, at least 32 bytes."""
     jwks: str | None = None
@@ -49,8 +53,11 @@ class ServiceSettings:
         return self.connections * 3 // 4
 
     @property
-    def store_path(self) -> Path:
-        return self.delta_home / "delta.sqlite"
+    def store_location(self) -> StoreLocation:
+        try:
+            return location_of(self.store_url, self.delta_home / "delta.sqlite")
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     @classmethod
     def from_environment(cls) -> ServiceSettings:
@@ -60,6 +67,7 @@ class ServiceSettings:
             raise SettingsError(f"DELTA_JWT_SECRET needs at least {MIN_SECRET_BYTES} bytes")
         settings = cls(
             delta_home=Path(os.environ.get("DELTA_HOME") or ".delta").absolute(),
+            store_url=os.environ.get("DELTA_STORE_URL") or None,
             jwt_secret=secret,
             jwks=os.environ.get("DELTA_JWKS") or None,
             jwt_audience=os.environ.get("DELTA_JWT_AUDIENCE") or cls.jwt_audience,
@@ -76,6 +84,7 @@ class ServiceSettings:
         )
         if not (settings.jwt_secret or settings.jwks or settings.insecure_dev):
             raise SettingsError("set DELTA_JWT_SECRET or DELTA_JWKS (or start with --insecure-dev on this machine)")
+        settings.store_location  # noqa: B018 - raises where the URL is of no use
         return settings
 
 

@@ -11,15 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-import apsw
-
 from delta_service.callers import UNLIMITED, Caller
-from delta_service.problems import rate_limited, starting
+from delta_service.problems import rate_limited, starting, store_unavailable
 from delta_service.scope import Scope, touched_seq
-from delta_service.store.errors import StoreUnavailableError
+from delta_service.store.engine import StoreLocation, engine_at
+from delta_service.store.errors import StoreUnavailableError, StoreUnreachableError
 from delta_service.store.reader import DeltaStoreReader, StoreState
 
 log = logging.getLogger(__name__)
@@ -32,10 +30,12 @@ R = TypeVar("R")
 
 
 class ReaderPool:
-    """A few threads, each with a connection of its own to the file that is now at the path."""
+    """A few threads, each with a connection of its own to the store that is now at the location."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._path = path
+    def __init__(self, location: StoreLocation, threads: int) -> None:
+        self._location = location
+        self._errors: tuple[type[Exception], ...] = (StoreUnreachableError, *engine_at(location).errors)
+        self._broken = False
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="delta-reader")
         self._local = threading.local()
 
@@ -49,38 +49,41 @@ class ReaderPool:
 
     def _call(self, work: Callable[Concatenate[DeltaStoreReader, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return work(self._reader(), *args, **kwargs)
-        except apsw.Error as error:
+            result = work(self._reader(), *args, **kwargs)
+        except self._errors as error:
             self._drop()
-            log.warning("the delta store cannot be read: %s", error)
-            raise StoreUnavailableError("the delta store cannot be read") from error
+            if not self._broken:
+                log.warning("the delta store cannot be read: %s", error)
+            self._broken = True
+            raise StoreUnreachableError("the delta store cannot be read") from error
+        if self._broken:
+            log.warning("the delta store can be read again")
+            self._broken = False
+        return result
 
     def _reader(self) -> DeltaStoreReader:
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
+        reader: DeltaStoreReader | None = getattr(self._local, "reader", None)
+        if reader is None or not reader.is_current():
             self._drop()
-            raise StoreUnavailableError(f"there is no delta store at {self._path}") from None
-        file = (found.st_dev, found.st_ino)
-        if getattr(self._local, "file", None) != file:
-            self._drop()
-            self._local.reader, self._local.file = DeltaStoreReader(self._path), file
-        reader: DeltaStoreReader = self._local.reader
+            reader = self._local.reader = DeltaStoreReader(self._location)
         return reader
 
     def _drop(self) -> None:
-        if getattr(self._local, "file", None) is not None:
-            self._local.file = None
-            self._local.reader.close()
+        reader: DeltaStoreReader | None = getattr(self._local, "reader", None)
+        self._local.reader = None
+        if reader is not None:
+            reader.close()
 
 
 class StoreWatch:
     """Keeps :attr:`state` up to date and wakes those who wait for a change."""
 
-    def __init__(self, path: Path, max_waiting: int) -> None:
-        self._pool = ReaderPool(path, threads=1)
+    def __init__(self, location: StoreLocation, max_waiting: int) -> None:
+        self._pool = ReaderPool(location, threads=1)
         self._max_waiting = max_waiting
-        self._seen: tuple[DeltaStoreReader, int] | None = None
+        self._seen: tuple[DeltaStoreReader, object] | None = None
+        self._last: StoreState | None = None
+        self._unreachable = False
         self._waiting: dict[Scope, asyncio.Event] = {}
         self.waiting = 0
         """Long polls and listeners that wait for a change now."""
@@ -91,22 +94,35 @@ class StoreWatch:
         """Monotonic seconds of the last successful look."""
 
     def current(self) -> StoreState:
-        """What is published. Raises the 503 problem while there is nothing."""
+        """What is published. Raises a 503 problem while there is nothing, or nothing can be read."""
         if self.state is None:
-            raise starting()
+            raise store_unavailable() if self._unreachable else starting()
         return self.state
+
+    async def reaching(self, seq: int) -> StoreState:
+        """What is published, read again where a caller has seen a later publication in another process's answer.
+
+        Raises the 503 problem also where the store is a replica that has not got this publication yet.
+        """
+        if self.current().published_seq < seq:
+            await self.look()
+            if (state := self.current()).published_seq < seq and state.is_replica:
+                raise store_unavailable()
+        return self.current()
 
     async def look(self) -> None:
         """Bring :attr:`state` up to date if the store has changed."""
         try:
             state = await self._pool.run(self._read)
-        except StoreUnavailableError:
+        except StoreUnavailableError as error:
             # Devices keep what they have; an answer from memory would still be right, but nothing could follow it.
             self.state, self._seen = None, None
+            self._unreachable = isinstance(error, StoreUnreachableError)
             return
         self.looked_at = time.monotonic()
-        if state is not self.state:
-            before, self.state = self.state, state
+        self.state = state
+        if state is not self._last:
+            before, self._last = self._last, state
             self._wake(before, state)
 
     async def run(self) -> None:
@@ -159,10 +175,10 @@ class StoreWatch:
         self._pool.close()
 
     def _read(self, reader: DeltaStoreReader) -> StoreState | None:
-        version = reader.data_version()
+        version = reader.version()
         if self._seen is not None and self._seen[0] is reader and self._seen[1] == version:
-            return self.state
-        state = reader.state(self.state)
+            return self._last
+        state = reader.state(self._last)
         self._seen = reader, version
         return state if state.published_seq > 0 else None
 

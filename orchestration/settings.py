@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from delta_service.store.engine import StoreLocation, location_of
 
 
 class SettingsError(ValueError):
@@ -16,6 +18,8 @@ class PipelineSettings:
     """Durations in seconds, ages in days."""
 
     delta_home: Path
+    delta_store_url: str | None = field(default=None, repr=False)
+    """A PostgreSQL store; None for the SQLite file in ``delta_home``."""
     overlap_seconds: int = 600
     lag_seconds: int = 1
     reload_after_days: int = 25
@@ -36,13 +40,22 @@ class PipelineSettings:
 
     @property
     def delta_store_path(self) -> Path:
+        """The SQLite file, where that is the store."""
         return self.delta_home / "delta.sqlite"
+
+    @property
+    def delta_store_location(self) -> StoreLocation:
+        try:
+            return location_of(self.delta_store_url, self.delta_store_path)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     @classmethod
     def from_environment(cls) -> PipelineSettings:
         """Raises :class:`SettingsError`."""
         return cls(
             delta_home=Path(os.environ.get("DELTA_HOME") or ".delta").absolute(),
+            delta_store_url=os.environ.get("DELTA_STORE_URL") or None,
             overlap_seconds=int(_number("SYNC_OVERLAP_SECONDS", cls.overlap_seconds, 0, 86_400)),
             lag_seconds=int(_number("SYNC_LAG_SECONDS", cls.lag_seconds, 0, 600)),
             guard_max_share=_number("DELTA_GUARD_MAX_SHARE", cls.guard_max_share, 0, 1),

@@ -11,8 +11,8 @@ ROWS_PER_BATCH = 2_000
 Item = TypeVar("Item")
 
 
-def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Lists of up to ROWS_PER_BATCH items, in order."""
+def batches(items: Iterable[Item], size: int = ROWS_PER_BATCH) -> Iterator[list[Item]]:
+    """Lists of up to ``size`` items, in order."""
     iterator = iter(items)
-    while batch := list(islice(iterator, ROWS_PER_BATCH)):
+    while batch := list(islice(iterator, size)):
         yield batch

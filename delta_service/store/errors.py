@@ -8,7 +8,11 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """There is no store at the path yet, it has no content, or this version cannot read it."""
+    """There is no store at the location yet, it has no content, or this version cannot read it."""
+
+
+class StoreUnreachableError(StoreUnavailableError):
+    """There may be a store, but it cannot be read or written at present; trying again may help."""
 
 
 class StoreIdentityError(StoreError):
@@ -17,6 +21,10 @@ class StoreIdentityError(StoreError):
 
 class StaleSeqError(StoreError):
     """The publication does not follow the one the store has: somebody else was first, or one is missing."""
+
+
+class StaleWriterError(StaleSeqError):
+    """A newer writer has taken over; this one must not write any more."""
 
 
 class ChangeSetError(StoreError):

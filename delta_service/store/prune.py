@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import apsw
+from delta_service.store.engine import WriteConnection
 
 # The horizons rise in the same transaction, before anything goes: a reader never meets a hole it was not told of.
 RAISE_HORIZONS = """UPDATE meta SET
@@ -26,12 +26,12 @@ DROP_VERSIONS = "DELETE FROM row_version WHERE to_seq <= :horizon"
 DROP_ROWS = """DELETE FROM row WHERE key IN (SELECT row_key FROM pruned_row)
     AND NOT EXISTS (SELECT 1 FROM row_version WHERE row_version.row_key = row.key)
     AND NOT EXISTS (SELECT 1 FROM visibility WHERE visibility.row_key = row.key)"""
-DROP_NOTE = "DROP TABLE temp.pruned_row"
+DROP_NOTE = "DROP TABLE pruned_row"
 # The horizon's own publication stays: times resolve to it.
 DROP_PUBLICATIONS = "DELETE FROM publication WHERE seq < :horizon"
 
 
-def prune_history(connection: apsw.Connection, horizon_seq: int, body_horizon_seq: int) -> None:
+def prune_history(connection: WriteConnection, horizon_seq: int, body_horizon_seq: int) -> None:
     """Prune inside the caller's transaction. ``horizon_seq <= body_horizon_seq``."""
     _, kept_from = connection.execute(READ_HORIZONS).get
     connection.execute(RAISE_HORIZONS, {"horizon": horizon_seq, "body_horizon": body_horizon_seq})

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import apsw
-
 from delta_service.store.batches import batches
 from delta_service.store.changes import OPEN_SEQ, ChangeSet, Publication, RowChange, TerritoryHead
-from delta_service.store.connection import to_microseconds
+from delta_service.store.engine import WriteConnection
 from delta_service.store.errors import ChangeSetError, StaleSeqError
 from delta_service.store.schema import INSERT_BODY, INSERT_HEAD, signed
 from delta_service.store.territory_keys import TerritoryKeys
+from delta_service.store.times import to_microseconds
 
 STAGING = (
     """CREATE TEMP TABLE staged_row (
@@ -24,11 +23,15 @@ STAGING = (
     """CREATE TEMP TABLE staged_visibility (
         territory INTEGER NOT NULL, object INTEGER NOT NULL, row_id TEXT NOT NULL, entered INTEGER NOT NULL)""",
 )
-STAGE_ROW = "INSERT INTO staged_row VALUES (?, ?, ?, ?, ?, ?)"
-STAGE_VISIBILITY = "INSERT INTO staged_visibility VALUES (?, ?, ?, ?)"
+STAGE_ROW = "INSERT INTO staged_row (object, row_id, version, digest, body_key, merged_into) VALUES (?, ?, ?, ?, ?, ?)"
+STAGE_VISIBILITY = "INSERT INTO staged_visibility (territory, object, row_id, entered) VALUES (?, ?, ?, ?)"
 NEXT_BODY_KEY = "SELECT coalesce(max(body_key), 0) + 1 FROM row_body"
 
-ADD_ROWS = "INSERT INTO row (object, row_id) SELECT object, row_id FROM staged_row WHERE true ON CONFLICT DO NOTHING"
+# The same history gives the same keys, on a replica that was promoted too early as well: page tokens hold such keys.
+ADD_ROWS = """INSERT INTO row (key, object, row_id)
+    SELECT (SELECT coalesce(max(key), 0) FROM row) + row_number() OVER (ORDER BY object, row_id), object, row_id
+    FROM staged_row AS staged
+    WHERE NOT EXISTS (SELECT 1 FROM row WHERE row.object = staged.object AND row.row_id = staged.row_id)"""
 KEY_ROWS = """CREATE TEMP TABLE changed_row AS
     SELECT row.key AS row_key, staged.version, staged.digest, staged.body_key, staged.merged_into
     FROM staged_row AS staged JOIN row ON row.object = staged.object AND row.row_id = staged.row_id
@@ -59,14 +62,14 @@ ENTER = """INSERT INTO visibility (territory, object, row_key, from_seq, to_seq,
 # A clock that was set back must not make a time resolve to a publication later than the one a device knew then.
 INSERT_PUBLICATION = """INSERT INTO publication (seq, as_of_us, published_at_us)
     SELECT :seq, :as_of_us, CASE WHEN :published_at_us > newest THEN :published_at_us ELSE newest END
-    FROM (SELECT coalesce(max(published_at_us), 0) AS newest FROM publication)"""
+    FROM (SELECT coalesce(max(published_at_us), 0) AS newest FROM publication) AS last"""
 # The fence: of two writers with the same publication, one changes no row here.
 PUBLISH = """UPDATE meta SET published_seq = :seq,
     as_of_us = CASE WHEN as_of_us > :as_of_us THEN as_of_us ELSE :as_of_us END
     WHERE published_seq = :seq - 1"""
 
 
-def apply(connection: apsw.Connection, change_set: ChangeSet) -> None:
+def apply(connection: WriteConnection, change_set: ChangeSet) -> None:
     """Apply a publication inside the caller's transaction. Raises ChangeSetError, StaleSeqError."""
     publication = change_set.publication
     bounds = {"seq": publication.seq, "open": OPEN_SEQ}
@@ -82,16 +85,16 @@ def apply(connection: apsw.Connection, change_set: ChangeSet) -> None:
         )
         _apply_visibility(connection, staged, bounds)
         _apply_heads(connection, change_set.heads, objects, territories, publication.seq)
+        territories.save()
     except KeyError as error:
         raise ChangeSetError(f"object {error} is not served") from None
-    finally:
-        for table in ("staged_row", "changed_row", "staged_visibility", "changed_visibility"):
-            connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+    for table in ("staged_row", "changed_row", "staged_visibility", "changed_visibility"):
+        connection.execute(f"DROP TABLE {table}")
     _publish(connection, publication)
 
 
 def _apply_rows(
-    connection: apsw.Connection, rows: Iterable[RowChange], objects: dict[str, int], bounds: dict[str, int]
+    connection: WriteConnection, rows: Iterable[RowChange], objects: dict[str, int], bounds: dict[str, int]
 ) -> None:
     next_body_key: int = connection.execute(NEXT_BODY_KEY).get
     for batch in batches(rows):
@@ -113,7 +116,7 @@ def _apply_rows(
         connection.execute(statement, bounds)
 
 
-def _apply_visibility(connection: apsw.Connection, staged: Iterator[tuple[Any, ...]], bounds: dict[str, int]) -> None:
+def _apply_visibility(connection: WriteConnection, staged: Iterator[tuple[Any, ...]], bounds: dict[str, int]) -> None:
     connection.executemany(STAGE_VISIBILITY, staged)
     (count, enters) = connection.execute("SELECT count(*), coalesce(sum(entered), 0) FROM staged_visibility").get
     connection.execute(KEY_VISIBILITY)
@@ -128,7 +131,7 @@ def _apply_visibility(connection: apsw.Connection, staged: Iterator[tuple[Any, .
 
 
 def _apply_heads(
-    connection: apsw.Connection,
+    connection: WriteConnection,
     heads: Iterable[TerritoryHead],
     objects: dict[str, int],
     territories: TerritoryKeys,
@@ -140,7 +143,7 @@ def _apply_heads(
     )
 
 
-def _publish(connection: apsw.Connection, publication: Publication) -> None:
+def _publish(connection: WriteConnection, publication: Publication) -> None:
     times = {
         "seq": publication.seq,
         "as_of_us": to_microseconds(publication.as_of),

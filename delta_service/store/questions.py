@@ -79,7 +79,7 @@ def delta_page(shape: Shape) -> str:
 
     def version_seen(seq: str, *territories: tuple[str, int]) -> str:
         if not sum(count for _, count in territories):
-            return "NULL"
+            return "CAST(NULL AS BIGINT)"
         return f"""CASE WHEN EXISTS (
             SELECT 1 FROM visibility AS seen WHERE seen.territory IN {_among(*territories)}
                AND seen.object = candidate.object AND seen.row_key = candidate.row_key
@@ -118,7 +118,8 @@ def delta_page(shape: Shape) -> str:
 def totals(territories: int) -> str:
     """Rows and digest of a view, object by object. Digests are summed in halves: a sum of 64-bit numbers overflows."""
     return f"""
-        SELECT seen.object, count(*), sum(version.digest & 4294967295), sum((version.digest >> 32) & 4294967295)
+        SELECT seen.object, count(*), CAST(sum(version.digest & 4294967295) AS BIGINT),
+               CAST(sum((version.digest >> 32) & 4294967295) AS BIGINT)
         FROM (SELECT DISTINCT object, row_key FROM visibility
               WHERE territory IN {_among(("territory", territories))} AND from_seq <= :now AND to_seq > :now) AS seen
         JOIN row_version AS version
@@ -143,17 +144,30 @@ def contents(territories: int, objects: int) -> str:
         ORDER BY seen.object, seen.row_key"""
 
 
+@lru_cache(maxsize=4)
+def bodies(count: int) -> str:
+    """Bodies by key."""
+    return f"SELECT body_key, body FROM row_body WHERE body_key IN ({', '.join('?' * count)})"
+
+
 META = """SELECT schema_version, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of_us,
     (SELECT published_at_us FROM publication WHERE seq = published_seq) FROM meta"""
 OBJECTS = "SELECT name FROM object ORDER BY key"
 TERRITORIES = """SELECT key, id, name,
     coalesce((SELECT max(touched_seq) FROM visibility WHERE visibility.territory = territory.key), 0) FROM territory"""
+# The newest totals of what changed since then.
+HEADS = """SELECT head.territory, head.object, head.rows, head.digest
+    FROM (SELECT territory.key AS territory, object.key AS object,
+                 (SELECT max(seq) FROM head WHERE head.territory = territory.key AND head.object = object.key) AS seq
+          FROM territory JOIN object ON true
+          WHERE coalesce((SELECT max(touched_seq) FROM visibility WHERE visibility.territory = territory.key), 0)
+             > :since) AS newest
+    JOIN head ON head.territory = newest.territory AND head.object = newest.object AND head.seq = newest.seq"""
 HEAD_AT = """SELECT rows, digest FROM head WHERE territory = :territory AND object = :object AND seq <= :now
     ORDER BY seq DESC LIMIT 1"""
 PUBLICATION_AT = """SELECT seq FROM publication WHERE published_at_us <= ?
     ORDER BY published_at_us DESC, seq DESC LIMIT 1"""
 PUBLICATION = "SELECT as_of_us, published_at_us FROM publication WHERE seq = ?"
-BODY = "SELECT body FROM row_body WHERE body_key = ?"
 ROW = "SELECT key, merged_into FROM row WHERE object = ? AND row_id = ?"
 VERSIONS = "SELECT from_seq, to_seq, version, body_key IS NOT NULL FROM row_version WHERE row_key = ? ORDER BY from_seq"
 INTERVALS = """SELECT territory.id, from_seq, to_seq

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import apsw
-
 from delta_service.store import questions
-from delta_service.store.connection import from_microseconds, open_reader, to_microseconds, transaction
+from delta_service.store.batches import batches
+from delta_service.store.engine import StoreLocation, engine_at
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
 from delta_service.store.schema import SCHEMA_VERSION, unsigned
+from delta_service.store.times import from_microseconds, to_microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,7 @@ class Total:
 
 
 NOTHING = Total(0, 0)
+BODIES_PER_QUERY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class StoreState:
     """By id."""
     ids_by_name: Mapping[str, str]
     """Names that exactly one territory has."""
+    is_replica: bool
+    """Whether there may be later publications, which are not here yet."""
 
 
 class View(NamedTuple):
@@ -113,23 +115,23 @@ class RowHistory(NamedTuple):
 class DeltaStoreReader:
     """One connection, for one thread at a time. Raises StoreUnavailableError where there is no usable store."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._connection = open_reader(path)
-        except apsw.CantOpenError as error:
-            raise StoreUnavailableError(f"there is no delta store at {path}") from error
+    def __init__(self, location: StoreLocation) -> None:
+        self._connection = engine_at(location).open_reader()
 
     def close(self) -> None:
         self._connection.close()
 
-    def data_version(self) -> int:
+    def is_current(self) -> bool:
+        """Whether it still reads what is at the location now."""
+        return self._connection.is_current()
+
+    def version(self) -> object:
         """Changes whenever another connection has committed."""
-        version: int = self._connection.execute("PRAGMA data_version").get
-        return version
+        return self._connection.version()
 
     def state(self, known: StoreState | None) -> StoreState:
         """The newest state; what has not changed since ``known`` is taken from there."""
-        with transaction(self._connection, "DEFERRED"):
+        with self._connection.snapshot():
             return self._read_state(known)
 
     def page(
@@ -164,7 +166,7 @@ class DeltaStoreReader:
         if after is not None:
             parameters |= {"after_object": after.object, "after_row": after.row_key}
         sql = questions.delta_page(shape) if was.territories else questions.snapshot_page(shape)
-        with transaction(self._connection, "DEFERRED"):
+        with self._connection.snapshot():
             self._check_horizons(was, now, generation)
             rows = [DeltaRow(*row) for row in self._connection.execute(sql, parameters)]
         position = None
@@ -177,7 +179,7 @@ class DeltaStoreReader:
     def totals(self, view: View, object_count: int) -> tuple[Total, ...]:
         """Size and digest of each object in a view. Raises HistoryExpiredError."""
         found = {}
-        with transaction(self._connection, "DEFERRED"):
+        with self._connection.snapshot():
             _, _, horizon_seq, body_horizon_seq = self._horizons()
             if view.seq < horizon_seq:
                 raise _expired(horizon_seq)
@@ -199,7 +201,7 @@ class DeltaStoreReader:
         if not view.territories:
             return []
         sql = questions.contents(len(view.territories), len(objects))
-        with transaction(self._connection, "DEFERRED"):
+        with self._connection.snapshot():
             current, _, horizon_seq, _ = self._horizons()
             if current != generation:
                 raise PageExpiredError("row keys were assigned anew")
@@ -210,15 +212,21 @@ class DeltaStoreReader:
 
     def bodies(self, contents: Iterable[Content], seq: int, *, generation: str) -> list[bytes]:
         """The bodies of rows of :meth:`contents` at ``seq``, in order. Raises PageExpiredError."""
-        with transaction(self._connection, "DEFERRED"):
+        with self._connection.snapshot():
             current, _, _, body_horizon_seq = self._horizons()
             if current != generation or seq < body_horizon_seq:
                 raise PageExpiredError("the bodies of this publication are no longer kept")
-            return [self._connection.execute(questions.BODY, (content.body_key,)).get for content in contents]
+            found: dict[int | None, bytes] = {}
+            keys = [content.body_key for content in contents]
+            for batch in batches(keys, BODIES_PER_QUERY):
+                # The last is filled up with nothing, so that there is one text.
+                batch += [None] * (BODIES_PER_QUERY - len(batch))
+                found.update(self._connection.execute(questions.bodies(BODIES_PER_QUERY), batch))
+            return [found[key] for key in keys]
 
     def history(self, object_key: int, row_id: str) -> RowHistory | None:
         """Everything kept about a row, or None of one that is not known."""
-        with transaction(self._connection, "DEFERRED"):
+        with self._connection.snapshot():
             row = self._connection.execute(questions.ROW, (object_key, row_id)).fetchone()
             if row is None:
                 return None
@@ -242,7 +250,8 @@ class DeltaStoreReader:
             raise PageExpiredError("the publication this page is fixed to is no longer kept in full")
         if was.territories and was.seq < horizon_seq:
             raise _expired(horizon_seq)
-        assert was.seq <= now.seq <= published_seq
+        if now.seq > published_seq:
+            raise StoreUnavailableError("this replica of the store has not got that publication yet")
 
     def _horizons(self) -> tuple[str, int, int, int]:
         """Generation, newest publication, horizon and body horizon."""
@@ -250,23 +259,27 @@ class DeltaStoreReader:
         return horizons
 
     def _read_state(self, known: StoreState | None) -> StoreState:
-        try:
-            meta: tuple[Any, ...] | None = self._connection.execute(questions.META).get
-        except apsw.SQLError as error:
-            raise StoreUnavailableError("the delta store has no content, or content of another version") from error
+        if not self._connection.has_content():
+            raise StoreUnavailableError("the delta store has no content")
+        meta: tuple[Any, ...] | None = self._connection.execute(questions.META).get
         if meta is None or meta[0] != SCHEMA_VERSION:
             raise StoreUnavailableError("the delta store's content is of another version")
         _, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of, published_at = meta
-        if known is not None and known.generation != generation:
+        # A replica that was promoted may have lost publications.
+        if known is not None and (known.generation != generation or known.published_seq > published_seq):
             known = None
+        since = known.published_seq if known else -1
         objects = tuple(name for (name,) in self._connection.execute(questions.OBJECTS))
         territories = {}
-        for key, id_, name, touched_seq in list(self._connection.execute(questions.TERRITORIES)):
+        heads: dict[tuple[int, int], Total] = {}
+        for territory, key, rows, digest in self._connection.execute(questions.HEADS, {"since": since}):
+            heads[territory, key] = Total(rows, unsigned(digest))
+        for key, id_, name, touched_seq in self._connection.execute(questions.TERRITORIES):
             before = known.territories.get(id_) if known else None
-            if known and before and touched_seq <= known.published_seq:
+            if before and touched_seq <= since:
                 totals = before.totals
             else:
-                totals = self._heads(key, published_seq, len(objects))
+                totals = tuple(heads.get((key, position), NOTHING) for position in range(len(objects)))
             territories[id_] = Territory(key, id_, name, touched_seq, totals)
         return StoreState(
             epoch=epoch,
@@ -280,6 +293,7 @@ class DeltaStoreReader:
             published_at=from_microseconds(published_at or 0),
             territories=territories,
             ids_by_name=_unique_names(territories.values()),
+            is_replica=self._connection.is_replica(),
         )
 
     def _heads(self, territory: int, seq: int, object_count: int) -> tuple[Total, ...]:

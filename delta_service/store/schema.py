@@ -2,7 +2,8 @@
 
 Rows, territories and objects have small integer keys: the big tables (``visibility``, ``row_version``) hold integers
 only and are clustered by the question a device asks. Bodies stand by themselves, so that no other change moves text.
-Plain SQL but for ``WITHOUT ROWID``, which only tells SQLite to cluster by the primary key.
+Written in SQLite's words: ``WITHOUT ROWID`` tells it to cluster by the primary key, ``INTEGER PRIMARY KEY`` makes a key
+the row's address. PostgreSQL's words for these are in ``postgres.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ SCHEMA_VERSION = 1
 # Children first, so that tables may be dropped in this order on engines with foreign keys as well.
 TABLES = {
     # One row. ``generation`` changes whenever row keys are assigned anew; times are microseconds since 1970, UTC.
-    "meta": """CREATE TABLE meta (
+    "meta": """CREATE TABLE IF NOT EXISTS meta (
         only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
         schema_version INTEGER NOT NULL,
         epoch TEXT NOT NULL,
@@ -25,20 +26,20 @@ TABLES = {
         body_horizon_seq BIGINT NOT NULL,
         as_of_us BIGINT NOT NULL)""",
     # Served objects; ``key`` is the position in the answer.
-    "object": "CREATE TABLE object (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    "publication": """CREATE TABLE publication (
+    "object": "CREATE TABLE IF NOT EXISTS object (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "publication": """CREATE TABLE IF NOT EXISTS publication (
         seq INTEGER PRIMARY KEY,
         as_of_us BIGINT NOT NULL,
         published_at_us BIGINT NOT NULL)""",
-    "territory": "CREATE TABLE territory (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT)",
-    "row": """CREATE TABLE row (
+    "territory": "CREATE TABLE IF NOT EXISTS territory (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT)",
+    "row": """CREATE TABLE IF NOT EXISTS row (
         key INTEGER PRIMARY KEY,
         object INTEGER NOT NULL,
         row_id TEXT NOT NULL,
         merged_into TEXT,
         UNIQUE (object, row_id))""",
     # ``version`` and ``digest`` are unsigned 64-bit numbers stored as signed. ``body_key`` is NULL when pruned.
-    "row_version": """CREATE TABLE row_version (
+    "row_version": """CREATE TABLE IF NOT EXISTS row_version (
         row_key BIGINT NOT NULL,
         from_seq BIGINT NOT NULL,
         to_seq BIGINT NOT NULL,
@@ -46,9 +47,9 @@ TABLES = {
         digest BIGINT NOT NULL,
         body_key BIGINT,
         PRIMARY KEY (row_key, from_seq)) WITHOUT ROWID""",
-    "row_body": "CREATE TABLE row_body (body_key INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+    "row_body": "CREATE TABLE IF NOT EXISTS row_body (body_key INTEGER PRIMARY KEY, body BLOB NOT NULL)",
     # ``touched_seq``: the interval's end if it has ended, else its start or the row's newest content change.
-    "visibility": """CREATE TABLE visibility (
+    "visibility": """CREATE TABLE IF NOT EXISTS visibility (
         territory INTEGER NOT NULL,
         object INTEGER NOT NULL,
         row_key BIGINT NOT NULL,
@@ -56,7 +57,7 @@ TABLES = {
         to_seq BIGINT NOT NULL,
         touched_seq BIGINT NOT NULL,
         PRIMARY KEY (territory, object, row_key, from_seq)) WITHOUT ROWID""",
-    "head": """CREATE TABLE head (
+    "head": """CREATE TABLE IF NOT EXISTS head (
         territory INTEGER NOT NULL,
         object INTEGER NOT NULL,
         seq BIGINT NOT NULL,
@@ -67,23 +68,11 @@ TABLES = {
 
 # Apart from the tables, so that a full copy can build them after loading.
 INDEXES = (
-    "CREATE INDEX publication_time ON publication (published_at_us)",
-    f"CREATE INDEX row_version_ended ON row_version (to_seq) WHERE to_seq < {OPEN_SEQ}",
-    "CREATE INDEX visibility_touched ON visibility (territory, touched_seq)",
-    "CREATE INDEX visibility_row ON visibility (row_key)",
+    "CREATE INDEX IF NOT EXISTS publication_time ON publication (published_at_us)",
+    f"CREATE INDEX IF NOT EXISTS row_version_ended ON row_version (to_seq) WHERE to_seq < {OPEN_SEQ}",
+    "CREATE INDEX IF NOT EXISTS visibility_touched ON visibility (territory, touched_seq)",
+    "CREATE INDEX IF NOT EXISTS visibility_row ON visibility (row_key)",
 )
-
-# SQLite's planner, knowing nothing, prefers a row's index to the clustered key. It is told the tables' shape (rows,
-# then rows per distinct prefix) once, not by ANALYZE now and then: plans are the same on every machine and every day.
-PLANNER_STATISTICS = (
-    ("visibility", "visibility", "7000000 1400 300 1 1"),
-    ("visibility", "visibility_touched", "7000000 1400 5"),
-    ("visibility", "visibility_row", "7000000 2"),
-    ("row_version", "row_version", "6000000 2 1"),
-    ("row_version", "row_version_ended", "2000000 200"),
-    ("head", "head", "500000 100 20 1"),
-)
-INSERT_STATISTICS = "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)"
 
 INSERT_META = """INSERT INTO meta
     (only_row, schema_version, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of_us)

@@ -5,34 +5,29 @@ Whatever happens in between (an exception, ``kill -9``), readers see the state b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
 
-import apsw
-
 from delta_service.store import full_copy, publish, schema
 from delta_service.store.changes import ChangeSet, FullCopy, StoreIdentity
-from delta_service.store.connection import BUSY_TIMEOUT_MS, open_writer, to_microseconds, transaction
-from delta_service.store.errors import ChangeSetError, StaleSeqError, StoreIdentityError
+from delta_service.store.engine import StoreLocation, engine_at
+from delta_service.store.errors import StaleSeqError, StoreIdentityError
 from delta_service.store.prune import prune_history
 from delta_service.store.territory_keys import set_names
-
-# Beyond it the WAL is copied back wholly and cut, readers permitting.
-WAL_TRUNCATE_BYTES = 64 * 2**20
-WAL_TRUNCATE_WAIT_MS = 2_000
+from delta_service.store.times import to_microseconds
 
 
 class DeltaStoreWriter:
-    """Opens (and creates) the store at ``path``. Use it as a context manager, or call :meth:`close`."""
+    """Opens (and creates) the store at ``location``. Use it as a context manager, or call :meth:`close`.
 
-    def __init__(self, path: Path) -> None:
-        self._path = Path(path)
-        self._connection = open_writer(self._path)
+    A writer that is opened takes over: any that was opened earlier on another machine can write no more.
+    """
+
+    def __init__(self, location: StoreLocation) -> None:
+        self._connection = engine_at(location).open_writer()
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +58,7 @@ class DeltaStoreWriter:
 
     def initialise(self, identity: StoreIdentity) -> None:
         """Create the tables if there are none. Raises StoreIdentityError if the store belongs to another history."""
-        with transaction(self._connection, "IMMEDIATE"):
+        with self._connection.commit():
             if self.epoch is None:
                 full_copy.create_tables(self._connection)
                 full_copy.create_indexes(self._connection)
@@ -76,7 +71,7 @@ class DeltaStoreWriter:
                 tuple(identity.objects),
             ):
                 raise StoreIdentityError(
-                    f"{self._path} holds epoch {self.epoch} with objects {', '.join(self.objects)}; "
+                    f"the store holds epoch {self.epoch} with objects {', '.join(self.objects)}; "
                     f"epoch {identity.epoch} with objects {', '.join(identity.objects)} needs a full copy"
                 )
 
@@ -86,7 +81,7 @@ class DeltaStoreWriter:
         ``heads`` must name every territory and object whose view the publication changes. Raises StaleSeqError when it
         does not follow the newest one, ChangeSetError when it contradicts the store; either way nothing is written.
         """
-        with self._committing():
+        with self._connection.commit():
             seq = change_set.publication.seq
             if self.epoch is None or self.published_seq != seq - 1:
                 raise StaleSeqError(f"publication {seq} does not follow {self.published_seq}")
@@ -95,19 +90,19 @@ class DeltaStoreWriter:
     def replace(self, copy: FullCopy) -> None:
         """Replace everything by a full copy, which may bring another epoch, cursor key or set of objects."""
         names = self._territory_names()
-        with self._committing():
+        with self._connection.commit():
             full_copy.replace(self._connection, copy, generation=token_hex(8))
             set_names(self._connection, names)
 
     def set_territories(self, territories: Sequence[tuple[str, str | None]]) -> None:
         """State ids and names of all territories. One that is no longer named keeps its rows and loses its name."""
-        with self._committing():
+        with self._connection.commit():
             set_names(self._connection, territories, forget_others=True)
 
     def confirm_as_of(self, as_of: datetime) -> None:
         """State that all CRM changes up to ``as_of`` are in; a time before the one known is ignored."""
         moment = to_microseconds(as_of)
-        with self._committing():
+        with self._connection.commit():
             self._connection.execute("UPDATE meta SET as_of_us = ? WHERE as_of_us < ?", (moment, moment))
 
     def prune(self, horizon_seq: int, body_horizon_seq: int) -> None:
@@ -118,35 +113,13 @@ class DeltaStoreWriter:
         """
         if not max(horizon_seq, body_horizon_seq) <= self.published_seq:
             raise ValueError(f"a horizon beyond the newest publication {self.published_seq} would lose current rows")
-        with self._committing():
+        with self._connection.commit():
             prune_history(self._connection, horizon_seq, max(horizon_seq, body_horizon_seq))
 
     def _meta(self, column: str) -> Any:
-        try:
-            return self._connection.execute(f"SELECT {column} FROM meta").get
-        except apsw.SQLError:  # no such table (or, in a store of another version, no such column)
-            return None
+        return self._connection.execute(f"SELECT {column} FROM meta").get if self._connection.has_content() else None
 
     def _territory_names(self) -> list[tuple[str, str | None]]:
         if self.epoch is None:
             return []
         return list(self._connection.execute("SELECT id, name FROM territory"))
-
-    @contextmanager
-    def _committing(self) -> Iterator[None]:
-        """A write transaction, then a checkpoint: publishing comes first, tidying the WAL after."""
-        try:
-            with transaction(self._connection, "IMMEDIATE"):
-                yield
-        except apsw.ConstraintError as error:
-            raise ChangeSetError(f"the input contradicts itself or the store: {error}") from error
-        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        if self._path.with_name(self._path.name + "-wal").stat().st_size > WAL_TRUNCATE_BYTES:
-            self._truncate_wal()
-
-    def _truncate_wal(self) -> None:
-        self._connection.set_busy_timeout(WAL_TRUNCATE_WAIT_MS)
-        # A reader may still need it; then the next publication tries again.
-        with suppress(apsw.BusyError):
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)

@@ -138,7 +138,7 @@ def equals_recompute(warehouse: WarehouseResource) -> dg.AssetCheckResult:
 @dg.asset_check(asset="delta_store", pool=WRITER_POOL)
 def digests_agree(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Of some territories, others each time, the rows that devices would get add up to the digests they are told."""
-    with closing(DeltaStoreReader(warehouse.settings.delta_store_path)) as store:
+    with closing(DeltaStoreReader(warehouse.settings.delta_store_location)) as store:
         found = row_differences(store, TERRITORIES_SAMPLED)
     passed = not found["wrong"]
     return dg.AssetCheckResult(passed=passed, metadata=dict(found), description=None if passed else COPY_AGAIN)

@@ -97,7 +97,7 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
         with warehouse.open() as connection:
             with delta_store_file.writer() as writer:
                 result = replicate(connection, warehouse.catalog, writer)
-            with closing(DeltaStoreReader(warehouse.settings.delta_store_path)) as store:
+            with closing(DeltaStoreReader(warehouse.settings.delta_store_location)) as store:
                 check = store_equals_warehouse(connection, store)
         yield dg.MaterializeResult(metadata=of_delta_store(result), check_results=[check])
 

@@ -22,10 +22,10 @@ PAGE_ROWS = 10_000
 
 @contextmanager
 def opened(file: Path | None) -> Iterator[tuple[DeltaStoreReader, StoreState]]:
-    """The store (default: that of ``DELTA_HOME``) and its state. Raises :class:`InspectError` where there is none."""
-    path = file or PipelineSettings.from_environment().delta_store_path
+    """The store (default: the one of the settings) and its state. Raises :class:`InspectError` where there is none."""
+    location = file or PipelineSettings.from_environment().delta_store_location
     try:
-        reader = DeltaStoreReader(path)
+        reader = DeltaStoreReader(location)
     except StoreUnavailableError as error:
         raise InspectError(f"{error}: set DELTA_HOME, or run full_load first") from error
     try:

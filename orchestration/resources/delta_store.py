@@ -10,14 +10,11 @@ from orchestration.settings import PipelineSettings
 
 
 class DeltaStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Writes ``$DELTA_HOME/delta.sqlite`` through the delta service's own writer."""
+    """Writes ``$DELTA_HOME/delta.sqlite``, or what ``DELTA_STORE_URL`` names, by the delta service's own writer."""
 
     @contextmanager
     def writer(self) -> Iterator[DeltaStoreWriter]:
-        path = PipelineSettings.from_environment().delta_store_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = DeltaStoreWriter(path)
-        try:
+        settings = PipelineSettings.from_environment()
+        settings.delta_home.mkdir(parents=True, exist_ok=True)
+        with DeltaStoreWriter(settings.delta_store_location) as writer:
             yield writer
-        finally:
-            writer.close()

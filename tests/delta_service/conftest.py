@@ -15,9 +15,11 @@ import pytest
 
 from delta_service.app import DeltaService
 from delta_service.settings import ServiceSettings
+from delta_service.store.engine import StoreLocation
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.contract import assert_described
 from tests.delta_service.model import IDENTITY, Row, World, body_of, change_set
+from tests.postgres.cluster import new_location
 
 SECRET = b"a secret of more than thirty-two bytes, for tests"
 TERRITORIES = ("T-NORTH", "T-SOUTH", "T-EAST")
@@ -116,13 +118,28 @@ Scenario = Callable[[Running], Any]
 RunScenario = Callable[..., None]
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Tests of the store, or through it, are run on both."""
+    return str(request.param)
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunScenario:
+def location(engine: str, tmp_path: Path) -> StoreLocation:
+    """Where a store may be made."""
+    return new_location(engine, tmp_path)
+
+
+@pytest.fixture
+def run(location: StoreLocation, tmp_path: Path) -> RunScenario:
     """Run an async scenario against the service with publications 1 to ``published``."""
 
     def run(scenario: Scenario, *, published: int = 4, worlds: list[World] = WORLDS, **settings: Any) -> None:
+        if isinstance(location, str):
+            settings["store_url"] = location
+
         async def whole() -> None:
-            with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+            with DeltaStoreWriter(location) as writer:
                 writer.initialise(IDENTITY)
                 publish(writer, worlds[: published + 1])
                 writer.set_territories(NAMES)

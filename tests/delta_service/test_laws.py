@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from delta_service.store.reader import DeltaRow, DeltaStoreReader, StoreState, T
 from delta_service.store.schema import unsigned
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY, OBJECTS, Row, World, change_set, digest_of, full_copy, version_of
+from tests.postgres.cluster import new_location, require_postgres
 
 TERRITORIES = ("T1", "T2", "T3")
 ROWS: tuple[Row, ...] = tuple((name, f"R{number}") for name in OBJECTS[:2] for number in range(2))
@@ -35,9 +36,29 @@ History = list[dict[Row, tuple[int, frozenset[str]] | None]]
 """Per publication, the rows that change: their content (None: the row ends) and the territories that see them."""
 
 CASES = int(os.environ.get("LAW_CASES", "150"))
-property_test = settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A step costs PostgreSQL ten times as much: its SQL is the same, so fewer histories will do.
+CASES_ON = {"sqlite": CASES, "postgres": CASES // 10}
 # Laws with many cases outlast the time limit of a single test.
-pytestmark = pytest.mark.timeout(60 + CASES)
+pytestmark = pytest.mark.timeout(120 + CASES)
+
+
+def law(holds: Callable[[str, Random], None]) -> Callable[[str], None]:
+    """A property of random histories, tested on each engine."""
+
+    @pytest.mark.parametrize("engine", CASES_ON)
+    def on(engine: str) -> None:
+        if engine == "postgres":
+            require_postgres()
+
+        def case(chance: Random) -> None:
+            holds(engine, chance)
+
+        case.__name__ = holds.__name__
+        any_case = given(CHANCE)(case)
+        settings(max_examples=CASES_ON[engine], deadline=None, suppress_health_check=[HealthCheck.too_slow])(any_case)()
+
+    on.__name__ = holds.__name__
+    return on
 
 
 def random_scope(chance: Random) -> frozenset[str]:
@@ -188,13 +209,14 @@ def ordered_pair(chance: Random, low: int, high: int) -> list[int]:
 
 
 @contextmanager
-def store_of(worlds: list[World]) -> Iterator[Store]:
+def store_of(engine: str, worlds: list[World]) -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as home:
-        path = Path(home) / "delta.sqlite"
-        with DeltaStoreWriter(path) as writer:
-            writer._connection.execute("PRAGMA synchronous = OFF")
+        location = new_location(engine, Path(home))
+        with DeltaStoreWriter(location) as writer:
+            if engine == "sqlite":
+                writer._connection.execute("PRAGMA synchronous = OFF")
             writer.initialise(IDENTITY)
-            reader = DeltaStoreReader(path)
+            reader = DeltaStoreReader(location)
             yield Store(writer, reader, worlds)
             reader.close()
 
@@ -206,11 +228,10 @@ def assert_exact(store: Store, was: tuple[frozenset[str], int], now: tuple[froze
         assert (row in delta.update) == (before[row] != after[row]), "law 3: equal rows appear nowhere"
 
 
-@given(CHANCE)
-@property_test
-def test_a_delta_leads_from_any_view_to_any_other_and_is_minimal(chance):
+@law
+def test_a_delta_leads_from_any_view_to_any_other_and_is_minimal(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         store.publish_all()
         for _ in range(5):
             was_seq, now_seq = ordered_pair(chance, 0, len(worlds) - 1)
@@ -218,11 +239,10 @@ def test_a_delta_leads_from_any_view_to_any_other_and_is_minimal(chance):
             assert_exact(store, was, now, store.delta(was, now))
 
 
-@given(CHANCE)
-@property_test
-def test_two_deltas_in_a_row_equal_the_direct_one(chance):
+@law
+def test_two_deltas_in_a_row_equal_the_direct_one(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         store.publish_all()
         seqs = sorted(chance.randint(0, len(worlds) - 1) for _ in range(3))
         views = list(zip((random_scope(chance) for _ in range(3)), seqs, strict=True))
@@ -231,11 +251,10 @@ def test_two_deltas_in_a_row_equal_the_direct_one(chance):
         assert step_by_step == store.delta(views[0], views[2]).applied_to(start)
 
 
-@given(CHANCE)
-@property_test
-def test_pages_stay_at_their_publication_whatever_is_published_between_them(chance):
+@law
+def test_pages_stay_at_their_publication_whatever_is_published_between_them(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         now_seq = chance.randint(1, len(worlds) - 1)
         for _ in range(now_seq):
             store.publish_next()
@@ -246,12 +265,11 @@ def test_pages_stay_at_their_publication_whatever_is_published_between_them(chan
         assert_exact(store, was, now, whole)
 
 
-@given(CHANCE)
-@property_test
-def test_pruning_changes_no_answer_inside_the_horizon(chance):
+@law
+def test_pruning_changes_no_answer_inside_the_horizon(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
     newest = len(worlds) - 1
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         store.publish_all()
         horizon = chance.randint(0, newest)
         body_horizon = chance.randint(horizon, newest)
@@ -262,11 +280,10 @@ def test_pruning_changes_no_answer_inside_the_horizon(chance):
             assert_exact(store, was, now, store.delta(was, now))
 
 
-@given(CHANCE)
-@property_test
-def test_a_full_copy_answers_like_the_store_it_replaces(chance):
+@law
+def test_a_full_copy_answers_like_the_store_it_replaces(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         copied = chance.randint(0, len(worlds) - 1)
         store.writer.replace(full_copy(worlds[: copied + 1], TERRITORIES))
         assert store.writer.published_seq == copied
@@ -277,11 +294,10 @@ def test_a_full_copy_answers_like_the_store_it_replaces(chance):
             assert_exact(store, was, now, store.delta(was, now))
 
 
-@given(CHANCE)
-@property_test
-def test_totals_are_those_of_the_view_at_every_publication_kept_in_full(chance):
+@law
+def test_totals_are_those_of_the_view_at_every_publication_kept_in_full(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         store.publish_all()
         scope, seq = random_scope(chance), chance.randint(0, len(worlds) - 1)
         store.writer.prune(0, chance.randint(0, seq))
@@ -290,11 +306,10 @@ def test_totals_are_those_of_the_view_at_every_publication_kept_in_full(chance):
         assert store.reader.totals(store.view(scope, seq), len(OBJECTS)) == expected
 
 
-@given(CHANCE)
-@property_test
-def test_the_state_kept_up_to_date_equals_the_state_read_afresh(chance):
+@law
+def test_the_state_kept_up_to_date_equals_the_state_read_afresh(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         state = store.state()
         while store.publish_next():
             state = store.reader.state(state)
@@ -307,11 +322,10 @@ def test_the_state_kept_up_to_date_equals_the_state_read_afresh(chance):
             assert territory.touched_seq == max(changes, default=0)
 
 
-@given(CHANCE)
-@property_test
-def test_a_repair_leads_from_anything_to_the_view_and_names_only_the_difference(chance):
+@law
+def test_a_repair_leads_from_anything_to_the_view_and_names_only_the_difference(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         store.publish_all()
         scope, seq = random_scope(chance), chance.randint(0, len(worlds) - 1)
         view = worlds[seq].view(scope)
@@ -325,11 +339,12 @@ def test_a_repair_leads_from_anything_to_the_view_and_names_only_the_difference(
         assert store.repair(view, scope, seq) == Delta({}, {}, set())
 
 
-@given(CHANCE)
-@property_test
-def test_a_device_follows_through_publications_pruning_rebuilding_and_changes_of_scope(chance):
+@law
+def test_a_device_follows_through_publications_pruning_rebuilding_and_changes_of_scope(
+    engine: str, chance: Random
+) -> None:
     worlds = random_worlds(chance)
-    with store_of(worlds) as store:
+    with store_of(engine, worlds) as store:
         scope, seq, held = random_scope(chance), 0, dict[Row, str]()
         for _ in range(3 * len(worlds)):
             published, state = store.writer.published_seq, store.state()

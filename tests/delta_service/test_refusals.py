@@ -351,6 +351,7 @@ def test_before_the_first_publication_devices_are_told_to_wait(tmp_path: Path) -
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
 def test_a_broken_store_is_unavailable_and_never_a_stack_trace(run: RunScenario, tmp_path: Path) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")

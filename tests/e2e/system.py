@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import apsw
 import httpx
 import jwt
+
+from delta_service.store.engine import location_of
+from delta_service.store.reader import DeltaStoreReader
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -87,8 +89,8 @@ class System:
 
     def wait_served(self) -> None:
         """Until the service has noticed the store's newest publication, which it does by itself."""
-        store = apsw.Connection(str(self.home / "delta.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
-        newest = store.execute("SELECT published_seq FROM meta").get
+        store = DeltaStoreReader(location_of(self.environment.get("DELTA_STORE_URL"), self.home / "delta.sqlite"))
+        newest = store.state(None).published_seq
         store.close()
 
         def noticed() -> bool:
