@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import derive
+from benchmarks import derive, event_log
 from benchmarks.results import save, table
 
-SCENARIOS = {"realign": derive.realign, "trickle": derive.trickle}
+SCENARIOS = {"realign": derive.realign, "trickle": derive.trickle, "event_log": event_log.event_log}
 
 
 def main() -> int:

@@ -34,6 +34,7 @@ ADVICE: Mapping[type[BaseException], str] = {
     " run it before: accounts lock.",
     crm.CrmBudgetExhausted: "Wait until the allotment's 24 hours have moved on, or raise CRMOD_OPERATIONS_BUDGET; the"
     " next sync goes on where this run was.",
+    crm.CrmError: "Run preflight: it says what the pod allows.",
     CatalogError: "Mend the object catalog at the line that the message names, then restart the code server.",
     SettingsError: "Set the environment variable that the message names to a value it allows, then restart.",
     derive.PublicationHeldError: "Look at the territories in the message. If the change is meant, run"
@@ -45,10 +46,9 @@ ADVICE: Mapping[type[BaseException], str] = {
     AlignmentFileError: "Correct the file at the line that the message names, and launch again.",
     store.StoreUnavailableError: "Check that DELTA_HOME is the right folder and can be written, then run the job"
     " again; if it stays, run rebuild_delta_store.",
-    store.StoreIdentityError: _STORE_BROKEN,
     store.StaleSeqError: "See that one pipeline only writes this store, then run sync; if it stays, run"
     " rebuild_delta_store.",
-    store.ChangeSetError: _STORE_BROKEN,
+    store.StoreError: _STORE_BROKEN,
     DagsterAssetCheckFailedError: "Devices keep what they have. Open the check in the asset's page: its description"
     " says what to do.",
     dg.Failure: "Do what the message says, then launch the job again.",

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import yaml
 
+from orchestration.assets.policy import FRESH
 from orchestration.definitions import defs
+from orchestration.sensors import LastPoll, due_without_asking
+from orchestration.settings import PipelineSettings
 from tests.e2e.system import PROJECT
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def test_the_definitions_load_and_resolve() -> None:
@@ -72,6 +78,27 @@ def test_the_instance_settings_limit_the_writer_pool_to_one_run() -> None:
     settings = yaml.safe_load((PROJECT / "orchestration/dagster_home/dagster.yaml").read_text())
     assert settings["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
     assert settings["telemetry"] == {"enabled": False}
+
+
+def test_what_devices_get_is_stale_after_missed_heartbeats_and_not_before() -> None:
+    """A quiet CRM makes nothing stale: each heartbeat's sync materializes all that has a policy."""
+    graph = defs.resolve_asset_graph()
+    policies = {key: graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
+    watched = {key: policy for key, policy in policies.items() if policy is not None}
+    assert set(watched) == FRESH
+    assert set(watched) <= defs.resolve_job_def("sync").asset_layer.executable_asset_keys
+    heartbeat = timedelta(seconds=PipelineSettings(Path("unused")).heartbeat_seconds)
+    assert due_without_asking(LastPoll(NOW, NOW, NOW, 0, full_load=False), NOW + heartbeat, PipelineSettings(Path()))
+    policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1), warn_window=timedelta(minutes=15))
+    assert all(one == policy for one in watched.values())
+    assert timedelta(minutes=15) >= 2 * heartbeat
+
+
+def test_the_daemon_evaluates_freshness_and_forgets_ticks_as_shipped() -> None:
+    settings = yaml.safe_load((PROJECT / "orchestration/dagster_home/dagster.yaml").read_text())
+    assert settings["freshness"] == {"enabled": True}
+    for kind in ("sensor", "schedule"):
+        assert set(settings["retention"][kind]["purge_after_days"]) == {"skipped", "started", "failure", "success"}
 
 
 def test_the_pipeline_knows_nothing_of_the_simulator() -> None:

@@ -1,0 +1,55 @@
+"""Every error that can end a run is in the table of what to do."""
+
+from __future__ import annotations
+
+import sys
+
+import dagster as dg
+import pytest
+
+import orchestration.definitions  # noqa: F401 - loads whatever a run can reach
+from orchestration.advice import ADVICE, UNKNOWN, what_to_do
+from orchestration.crm.errors import CrmUnavailable
+from orchestration.crm.faults import ACTIONS, Fault
+from orchestration.pipeline.alignment import AlignmentFileError
+
+
+def errors() -> set[type[Exception]]:
+    """Error classes of ours. Those with an underscore never leave their module."""
+    return {
+        value
+        for module, content in list(sys.modules.items())
+        if module.startswith(("orchestration.", "delta_service.store"))
+        for name, value in vars(content).items()
+        if isinstance(value, type)
+        and issubclass(value, Exception)
+        and value.__module__ == module
+        and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("error", sorted(errors(), key=lambda kind: kind.__name__))
+def test_each_error_of_ours_says_what_to_do(error: type[Exception]) -> None:
+    if "what to do" in str(error.__doc__):  # in its own message, which ends as a Failure
+        return
+    assert what_to_do(error) not in {UNKNOWN, ADVICE[dg.Failure], ADVICE[OSError]}
+
+
+@pytest.mark.parametrize("code", sorted(ACTIONS))
+def test_each_fault_of_the_crm_says_what_to_do(code: str) -> None:
+    assert what_to_do(Fault((code,), "", "", code).error("Account")) not in {UNKNOWN, ADVICE[dg.Failure]}
+
+
+def test_each_advice_is_a_sentence_to_act_on() -> None:
+    for advice in [*ADVICE.values(), UNKNOWN]:
+        assert advice.endswith(".")
+        assert 10 < len(advice) < 250
+
+
+def test_the_cause_behind_a_failure_is_what_counts() -> None:
+    failure, unavailable = dg.Failure("see above"), CrmUnavailable("cannot reach the CRM")
+    failure.__cause__, unavailable.__cause__ = AlignmentFileError("line 3"), ConnectionError()
+    assert what_to_do(failure) == ADVICE[AlignmentFileError]
+    assert what_to_do(unavailable) == ADVICE[CrmUnavailable]
+    assert what_to_do(dg.Failure("say more")) == ADVICE[dg.Failure]
+    assert what_to_do(ValueError("a bug")) == UNKNOWN
