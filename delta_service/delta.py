@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 import orjson
+from prometheus_client import Counter
 
 from delta_service import metrics
 from delta_service.answers import Answer, Headers
@@ -23,6 +24,7 @@ from delta_service.question import Question, base_path, newest_named, question_o
 from delta_service.scope import asked_scope, touched_seq
 from delta_service.scoped_request import NDJSON, ScopedRequest
 from delta_service.settings import ServiceSettings
+from delta_service.sharing import SharedResults
 from delta_service.source import ViewSource
 from delta_service.store.reader import StoreState
 from delta_service.sync_headers import SyncFacts
@@ -32,6 +34,9 @@ MEMOISED_ANSWERS = 20_000
 # Small answers are kept whole for the next device that asks the same, beside the pages that they are made of.
 READY_BODY_BYTES = 65_536
 READY_BYTES = 32 * 2**20
+# Devices woken by one publication share their answer, whatever its size: it is the page's body with headers.
+SHARED_BYTES = 32 * 2**20
+ANSWER_OVERHEAD_BYTES = 2_000
 
 JSON = b"application/json"
 COMMON_HEADERS: Headers = [
@@ -68,15 +73,13 @@ class DeltaRoutes:
         self._memo: dict[tuple[object, ...], Quiet] = {}
         self._ready: dict[tuple[object, ...], Ready] = {}
         self._ready_bytes = 0
+        self._shared = _no_answers()
         self._memo_state: StoreState | None = None
 
     async def answer(self, request: ScopedRequest) -> Answer:
         """Raises :class:`ProblemError`."""
         claims = await self._authenticator.authenticate(request.authorization, request.client)
-        state = self._watch.current()
-        # Answers hold until the next look at the store finds a commit.
-        if state is not self._memo_state:
-            self._memo, self._ready, self._ready_bytes, self._memo_state = {}, {}, 0, state
+        state = self._current()
         memo_key = (request.authorization, request.territory, request.query_string, request.accept)
         quiet = self._memo.get(memo_key)
         if quiet is not None and request.prefer is None:
@@ -95,20 +98,27 @@ class DeltaRoutes:
         question, now_seq = await self._question(claims, request, query, state)
         if wait_seconds and question.nothing_new(state):
             await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds, claims.caller)
-            state = self._watch.current()
+            state = self._current()
             question, now_seq = await self._question(claims, request, query, state)
         if not question.nothing_new(state):
-            answer, record = await self._deliver(request, question, now_seq, state)
-            if record is not None and state is self._memo_state and request.prefer is None:
-                self._keep((*memo_key, request.accept_encoding), Ready(answer, record))
+            answer = await self._news(request, memo_key, question, now_seq, state)
         else:
             quiet = await self._quiet(question, state, ndjson=request.ndjson)
             if not wait_seconds and state is self._memo_state and len(self._memo) < MEMOISED_ANSWERS:
                 self._memo[memo_key] = quiet
             answer = _quiet_answer(quiet, request)
         if preferred_seconds is not None:
-            answer.headers = [*answer.headers, (b"preference-applied", b"wait=%d" % preferred_seconds)]
+            applied = (b"preference-applied", b"wait=%d" % preferred_seconds)
+            answer = replace(answer, headers=[*answer.headers, applied])
         return answer
+
+    def _current(self) -> StoreState:
+        """The store's state. Answers hold until the next look at the store finds a commit."""
+        state = self._watch.current()
+        if state is not self._memo_state:
+            self._memo, self._ready, self._ready_bytes, self._memo_state = {}, {}, 0, state
+            self._shared = _no_answers()
+        return state
 
     async def _question(
         self, claims: Claims, request: ScopedRequest, query: DeltaQuery, state: StoreState
@@ -140,29 +150,53 @@ class DeltaRoutes:
             self._ready[key] = ready
             self._ready_bytes += size
 
-    async def _deliver(
-        self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState
-    ) -> tuple[Answer, Callable[[str], None] | None]:
-        """The answer, and how to record it where it may be given again."""
-        etag = _etag(question, now_seq, state, ndjson=request.ndjson)
-        validators: Headers = [(b"etag", etag), *COMMON_HEADERS]
-        if _matches(request.if_none_match, etag):
-            metrics.NOT_MODIFIED.inc()
-            return Answer(304, validators), None
+    async def _news(
+        self,
+        request: ScopedRequest,
+        memo_key: tuple[object, ...],
+        question: Question,
+        now_seq: int,
+        state: StoreState,
+    ) -> Answer:
+        if request.if_none_match is not None:
+            etag = _etag(question, now_seq, state, ndjson=request.ndjson)
+            if _matches(request.if_none_match, etag):
+                metrics.NOT_MODIFIED.inc()
+                return Answer(304, [(b"etag", etag), *COMMON_HEADERS])
         coding = chosen_coding(request.accept_encoding or b"")
-        page_coding = None if question.envelope else coding
-        if question.replaces and question.after is None:
-            ready = not request.ndjson and self._source.has_page(question, now_seq, state, page_coding)
-            if not (ready or self._snapshots.admits()):
-                raise rate_limited("Too many devices fetch everything at once. Ask again later.")
-        facts = await self._source.facts(question, now_seq, state)
-        kind = metrics.SNAPSHOT if question.replaces else metrics.DELTA
         if request.ndjson:
-            pieces = compress_stream(self._lines(request, question, now_seq, state, facts), coding)
-            headers = [(b"content-type", NDJSON), *facts.streamed_headers(), *_encoding(coding), *validators]
-            kind.inc()
-            return Answer(200, headers, stream=pieces, bulky=True), None
+            return await self._streamed(request, question, now_seq, state, coding)
+        if state is self._memo_state:
+            key = question, now_seq, coding
+            ready = await self._shared.get(key, lambda: self._made(question, now_seq, state, coding))
+        else:
+            ready = await self._made(question, now_seq, state, coding)
+        if state is self._memo_state and request.prefer is None:
+            self._keep((*memo_key, request.accept_encoding), ready)
+        ready.record(request.request_id)
+        return ready.answer
 
+    def _admit(self, question: Question, *, ready: bool) -> None:
+        """Raises the 429 problem for a snapshot that is not there yet, where too many are made."""
+        if question.replaces and question.after is None and not (ready or self._snapshots.admits()):
+            raise rate_limited("Too many devices fetch everything at once. Ask again later.")
+
+    async def _streamed(
+        self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState, coding: str | None
+    ) -> Answer:
+        self._admit(question, ready=False)
+        facts = await self._source.facts(question, now_seq, state)
+        pieces = compress_stream(self._lines(request, question, now_seq, state, facts), coding)
+        etag = _etag(question, now_seq, state, ndjson=True)
+        headers = [(b"content-type", NDJSON), *facts.streamed_headers(), *_encoding(coding), (b"etag", etag)]
+        _kind(question).inc()
+        return Answer(200, [*headers, *COMMON_HEADERS], stream=pieces, bulky=True)
+
+    async def _made(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Ready:
+        """A whole answer, for everybody who asks this now."""
+        page_coding = None if question.envelope else coding
+        self._admit(question, ready=self._source.has_page(question, now_seq, state, page_coding))
+        facts = await self._source.facts(question, now_seq, state)
         page = await self._source.page(question, now_seq, state, page_coding)
         if page.after is None:
             facts = replace(facts, cursor=question.cursor(now_seq, state))
@@ -174,15 +208,23 @@ class DeltaRoutes:
             whole = with_envelope(body, facts.members())
             body, found_coding = await asyncio.to_thread(compress, whole, coding)
 
+        kind = _kind(question)
+
         def record(request_id: str) -> None:
             kind.inc()
             record_delivery(
-                "page" if question.after is None else "next-page", question, now_seq, page.counts, len(body), request_id
+                "page" if question.after is None else "next-page",
+                question,
+                state.epoch,
+                now_seq,
+                page.counts,
+                len(body),
+                request_id,
             )
 
-        record(request.request_id)
-        headers = [(b"content-type", JSON), *facts.headers(), *_encoding(found_coding), *validators]
-        return Answer(200, headers, body), record
+        etag = _etag(question, now_seq, state, ndjson=False)
+        headers = [(b"content-type", JSON), *facts.headers(), *_encoding(found_coding), (b"etag", etag)]
+        return Ready(Answer(200, [*headers, *COMMON_HEADERS], body), record)
 
     async def _lines(
         self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState, facts: SyncFacts
@@ -198,7 +240,15 @@ class DeltaRoutes:
             # Too late for a status: without a trailer the answer is not complete, and this line says why.
             yield orjson.dumps({"problem": problem.document(request.request_id)}) + b"\n"
         finally:
-            record_delivery(kind, question, now_seq, counts, size, request.request_id)
+            record_delivery(kind, question, state.epoch, now_seq, counts, size, request.request_id)
+
+
+def _no_answers() -> SharedResults[Ready]:
+    return SharedResults(SHARED_BYTES, lambda ready: len(ready.answer.body) + ANSWER_OVERHEAD_BYTES)
+
+
+def _kind(question: Question) -> Counter:
+    return metrics.SNAPSHOT if question.replaces else metrics.DELTA
 
 
 def _etag(question: Question, now_seq: int, state: StoreState, *, ndjson: bool) -> bytes:

@@ -21,6 +21,7 @@ AS_OF_SECONDS = Gauge(
 )
 WAITING = Gauge("delta_waiting", "Long polls and listeners that wait for a change.", multiprocess_mode="livesum")
 
+INSERTED, UPDATED, DELETED = map(ROWS.labels, ("insert", "update", "deleted"))
 NOTHING_NEW = REQUESTS.labels("nothing_new")
 NOT_MODIFIED = REQUESTS.labels("not_modified")
 DELTA = REQUESTS.labels("delta")
