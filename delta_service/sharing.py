@@ -29,6 +29,17 @@ class SharedResults(Generic[R]):
     def in_the_making(self, key: Hashable) -> bool:
         return key in self._making
 
+    def keep(self, key: Hashable, result: R) -> None:
+        """While there is room."""
+        size = self._size_of(result)
+        # One that would push out a good part of the others is better made again.
+        if key not in self._kept and size <= self._max_bytes // 4:
+            self._kept[key] = result
+            self._bytes += size
+            while self._bytes > self._max_bytes:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= self._size_of(dropped)
+
     async def get(self, key: Hashable, make: Callable[[], Awaitable[R]]) -> R:
         """The kept result, or the one somebody is making, or a new one. Failures are shared but not kept."""
         result = self.kept(key)
@@ -46,12 +57,5 @@ class SharedResults(Generic[R]):
             result = await make()
         finally:
             del self._making[key]
-        size = self._size_of(result)
-        # One that would push out a good part of the others is better made again.
-        if size <= self._max_bytes // 4:
-            self._kept[key] = result
-            self._bytes += size
-            while self._bytes > self._max_bytes:
-                _, dropped = self._kept.popitem(last=False)
-                self._bytes -= self._size_of(dropped)
+        self.keep(key, result)
         return result

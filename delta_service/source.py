@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -16,7 +17,16 @@ from delta_service.question import Part, Question, cursor_expired, page_expired,
 from delta_service.scope import Scope, keys_of, touched_seq
 from delta_service.sharing import SharedResults
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
-from delta_service.store.reader import NOTHING, DeltaRow, DeltaStoreReader, Position, StoreState, Total, View
+from delta_service.store.reader import (
+    FEW_ROWS,
+    NOTHING,
+    DeltaRow,
+    DeltaStoreReader,
+    Position,
+    StoreState,
+    Total,
+    View,
+)
 from delta_service.sync_headers import SyncFacts
 from delta_service.watch import ReaderPool
 
@@ -60,14 +70,30 @@ class ViewSource:
 
     async def page(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Page:
         parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
+        key = _page_key(question, now_seq, state, coding)
+
+        def finished(rows: list[DeltaRow], after: Position | None) -> Page:
+            body, found_coding = compress(json_body(rows, form), coding)
+            return Page(body, found_coding, counts_of(rows), after)
 
         def read(reader: DeltaStoreReader) -> Page:
             with metrics.READ_SECONDS.time():
-                rows, after = read_rows(reader, parts, now, state.generation, question.limit, question.after)
-                body, found_coding = compress(json_body(rows, form), coding)
-            return Page(body, found_coding, counts_of(rows), after)
+                return finished(*read_rows(reader, parts, now, state.generation, question.limit, question.after))
 
-        key = _page_key(question, now_seq, state, coding)
+        def read_few(reader: DeltaStoreReader) -> Page | None:
+            with metrics.READ_SECONDS.time():
+                (part,) = parts
+                rows = reader.few_rows(part.was, now, part.filter, generation=state.generation, after=question.after)
+                return None if rows is None else finished(rows, None)
+
+        # A first sync has no rows that were touched since.
+        small = self._pool.is_local and bool(question.anchors) and len(parts) == 1 and question.limit >= FEW_ROWS
+        if small and self._pages.kept(key) is None:
+            with _problems_of(question):
+                few = self._pool.run_here(read_few)
+            if few is not None:
+                self._pages.keep(key, few)
+                return few
         return await self._pages.get(key, lambda: self.ask(question, read))
 
     async def lines(
@@ -143,17 +169,24 @@ class ViewSource:
 
     async def ask(self, question: Question | None, read: Callable[[DeltaStoreReader], R]) -> R:
         """Let a reader thread answer ``read``; the store's errors become problems."""
-        try:
+        with _problems_of(question):
             return await self._pool.run(read)
-        except HistoryExpiredError:
-            raise cursor_expired(question.scope if question else ()) from None
-        except PageExpiredError:
-            # On a first page it means that the store was replaced this very moment: asking again will do.
-            if question is None or question.after is None:
-                raise store_unavailable() from None
-            raise page_expired("Its publication is no longer kept in full.") from None
-        except StoreUnavailableError:
+
+
+@contextmanager
+def _problems_of(question: Question | None) -> Iterator[None]:
+    """The store's errors as problems."""
+    try:
+        yield
+    except HistoryExpiredError:
+        raise cursor_expired(question.scope if question else ()) from None
+    except PageExpiredError:
+        # On a first page it means that the store was replaced this very moment: asking again will do.
+        if question is None or question.after is None:
             raise store_unavailable() from None
+        raise page_expired("Its publication is no longer kept in full.") from None
+    except StoreUnavailableError:
+        raise store_unavailable() from None
 
 
 def read_rows(

@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parents[2]
 EDITS = 24
 # Of the demo.
 ACCOUNTS, TERRITORIES = 2_000, 20
-START_SECONDS = 300
+START_SECONDS = 900
 PATIENCE_SECONDS = 120
 # Longer than any rhythm of the system: edits fall anywhere between two looks at the CRM.
 MAX_PAUSE_SECONDS = 15

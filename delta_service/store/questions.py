@@ -7,15 +7,14 @@ Texts depend only on how many territories and objects are asked about, so that p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 # The newest version not after a publication; whether it still holds then is for the join to say.
 _VERSION_AT = "(SELECT max(from_seq) FROM row_version WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq})"
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """How many keys of each kind a question names."""
 
     shared: int
@@ -28,6 +27,14 @@ class Shape:
     """Objects asked about; 0 for all."""
     continued: bool
     """Whether the page begins after a row."""
+
+    whole: bool = False
+    """Whether the differing rows are few, and all asked for."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether both views are of one and the same territory."""
+        return self.shared == 1 and not self.lost and not self.gained
 
 
 def named(prefix: str, keys: Sequence[int]) -> dict[str, int]:
@@ -61,11 +68,20 @@ def snapshot_page(shape: Shape) -> str:
         ORDER BY page.object, page.row_key"""
 
 
+@lru_cache(maxsize=256)
+def touched(territories: int) -> str:
+    """How many intervals were touched since, counted up to a limit."""
+    return f"""SELECT count(*) FROM (SELECT 1 FROM visibility
+        WHERE territory IN {_among(("shared", territories))} AND touched_seq > :was LIMIT :limit) AS found"""
+
+
 @lru_cache(maxsize=1024)
 def delta_page(shape: Shape) -> str:
-    """A page of what differs. Candidates are few: what was touched since, and what only one of the views could see.
+    """What differs, up to a page: the first rows in (object, row) order, but given in any order.
 
-    Materialised steps keep the planner from folding the parts into one scan of the territory.
+    Candidates are few: what was touched since, and what only one of the views could see. Materialised steps keep the
+    planner from folding the parts into one scan of the territory, and values are looked up, not joined: bodies are
+    found last and never sorted. Cutting costs SQLite more than all else in a small answer: ``whole`` has no limit.
     """
     page = _page_conditions(shape)
     arms = []
@@ -75,43 +91,66 @@ def delta_page(shape: Shape) -> str:
         arms.append(f"territory IN {_among(('lost', shape.lost))} AND from_seq <= :was AND to_seq > :was")
     if shape.gained:
         arms.append(f"territory IN {_among(('gained', shape.gained))} AND from_seq <= :now AND to_seq > :now")
-    touched = " UNION ALL ".join(f"SELECT object, row_key FROM visibility WHERE {arm}{page}" for arm in arms)
+    columns = "object, row_key, from_seq, to_seq"
+    touched = " UNION ALL ".join(f"SELECT {columns} FROM visibility WHERE {arm}{page}" for arm in arms)
 
-    def version_seen(seq: str, *territories: tuple[str, int]) -> str:
-        if not sum(count for _, count in territories):
-            return "CAST(NULL AS BIGINT)"
-        return f"""CASE WHEN EXISTS (
-            SELECT 1 FROM visibility AS seen WHERE seen.territory IN {_among(*territories)}
-               AND seen.object = candidate.object AND seen.row_key = candidate.row_key
-               AND seen.from_seq <= :{seq} AND seen.to_seq > :{seq})
-            THEN {_VERSION_AT.format(row="candidate", seq=seq)} END"""
+    def version(row: str, seq: str) -> str:
+        return _newest(f"CASE WHEN to_seq > :{seq} THEN version END", row, seq)
 
     return f"""
         WITH touched AS MATERIALIZED ({touched}),
-        candidate AS MATERIALIZED (SELECT DISTINCT object, row_key FROM touched),
+        candidate AS MATERIALIZED ({_seen_by_one() if shape.alone else _seen_by_any(shape)}),
         state AS MATERIALIZED (
-            SELECT candidate.object, candidate.row_key,
-                   {version_seen("was", ("shared", shape.shared), ("lost", shape.lost))} AS was_from,
-                   {version_seen("now", ("shared", shape.shared), ("gained", shape.gained))} AS now_from
+            SELECT object, row_key,
+                   CASE WHEN was_seen = 1 THEN {version("candidate", "was")} END AS was_version,
+                   CASE WHEN now_seen = 1 THEN {version("candidate", "now")} END AS now_version
             FROM candidate),
         page AS MATERIALIZED (
-            SELECT state.object, state.row_key, was.version AS was_version, now.version AS now_version, now.body_key
-            FROM state
-            LEFT JOIN row_version AS was
-              ON was.row_key = state.row_key AND was.from_seq = state.was_from AND was.to_seq > :was
-            LEFT JOIN row_version AS now
-              ON now.row_key = state.row_key AND now.from_seq = state.now_from AND now.to_seq > :now
-            WHERE was.version IS DISTINCT FROM now.version
-            ORDER BY state.object, state.row_key LIMIT :limit)
-        SELECT page.object, page.row_key, page.was_version IS NOT NULL, page.now_version, body.body,
+            SELECT object, row_key, was_version, now_version FROM state
+            WHERE was_version IS DISTINCT FROM now_version
+            {"" if shape.whole else "ORDER BY object, row_key LIMIT :limit"})
+        SELECT page.object, page.row_key, CASE WHEN was_version IS NULL THEN 0 ELSE 1 END, now_version,
+               CASE WHEN now_version IS NOT NULL THEN
+                   (SELECT body FROM row_body WHERE body_key = {_newest("body_key", "page", "now")}) END,
                row.row_id, row.merged_into,
-               CASE WHEN row.key IS NOT NULL THEN EXISTS (
-                   SELECT 1 FROM row_version AS exist WHERE exist.row_key = page.row_key
-                      AND exist.from_seq = {_VERSION_AT.format(row="page", seq="now")} AND exist.to_seq > :now) END
+               CASE WHEN row.key IS NOT NULL THEN
+                   {_newest("CASE WHEN to_seq > :now THEN 1 ELSE 0 END", "page", "now")} END
         FROM page
-        LEFT JOIN row_body AS body ON body.body_key = page.body_key
-        LEFT JOIN row ON page.now_version IS NULL AND row.key = page.row_key
-        ORDER BY page.object, page.row_key"""
+        LEFT JOIN row ON now_version IS NULL AND row.key = page.row_key"""
+
+
+def _seen_by_one() -> str:
+    """Whether the only territory sees the candidates then and now: what is touched has all intervals that say so.
+
+    An interval that holds then and was not touched since holds now, and has none of its row beside it.
+    """
+
+    def seen(seq: str) -> str:
+        return f"max(CASE WHEN from_seq <= :{seq} AND to_seq > :{seq} THEN 1 ELSE 0 END) AS {seq}_seen"
+
+    return f"SELECT object, row_key, {seen('was')}, {seen('now')} FROM touched GROUP BY object, row_key"
+
+
+def _seen_by_any(shape: Shape) -> str:
+    """The same where a row may be seen through several territories: some of the intervals are not touched."""
+
+    def seen(seq: str, *territories: tuple[str, int]) -> str:
+        if not sum(count for _, count in territories):
+            return f"0 AS {seq}_seen"
+        return f"""CASE WHEN EXISTS (
+            SELECT 1 FROM visibility AS seen WHERE seen.territory IN {_among(*territories)}
+               AND seen.object = row.object AND seen.row_key = row.row_key
+               AND seen.from_seq <= :{seq} AND seen.to_seq > :{seq}) THEN 1 ELSE 0 END AS {seq}_seen"""
+
+    shared = ("shared", shape.shared)
+    return f"""SELECT object, row_key, {seen("was", shared, ("lost", shape.lost))},
+        {seen("now", shared, ("gained", shape.gained))} FROM (SELECT DISTINCT object, row_key FROM touched) AS row"""
+
+
+def _newest(value: str, row: str, seq: str) -> str:
+    """A value of a row's newest version not after a publication."""
+    return f"""(SELECT {value} FROM row_version
+        WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq} ORDER BY from_seq DESC LIMIT 1)"""
 
 
 @lru_cache(maxsize=256)

@@ -381,18 +381,26 @@ def test_a_territory_is_found_by_its_unique_name(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_many_devices_with_one_question_cost_one_read(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("question", [{}, {"since": 1}], ids=["a first sync", "a small delta"])
+def test_many_devices_with_one_question_cost_one_read(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch, question: dict[str, int]
+) -> None:
     async def scenario(running: Running) -> None:
         pool, reads = running.service._pool, []
-        original = pool.run
+        in_thread, here = pool.run, pool.run_here
 
         async def counted(work, *args):
             reads.append(work)
-            return await original(work, *args)
+            return await in_thread(work, *args)
+
+        def counted_here(work):
+            reads.append(work)
+            return here(work)
 
         monkeypatch.setattr(pool, "run", counted)
+        monkeypatch.setattr(pool, "run_here", counted_here)
         answers = await asyncio.gather(
-            *(running.device("T-NORTH", sub=str(n)).get("north", since=1) for n in range(20))
+            *(running.device("T-NORTH", sub=str(n)).get("north", **question) for n in range(20))
         )
         assert len({answer.content for answer in answers}) == 1
         assert len(reads) == 1

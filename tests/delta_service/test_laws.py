@@ -142,8 +142,11 @@ class Store:
         delta, after, row_ids = Delta({}, {}, set()), None, self._row_ids()
         views = self.view(*was), self.view(*now)
         while True:
+            asked_after = after
             rows, after = self.reader.page(*views, (), generation=self.state().generation, limit=limit, after=after)
             assert len(rows) <= limit
+            few = self.reader.few_rows(*views, (), generation=self.state().generation, after=asked_after)
+            assert few is None or few[:limit] == rows
             for row in rows:
                 self._note(delta, row, row_ids)
             if after is None:
