@@ -23,6 +23,7 @@ from delta_service.explain import explain_answer
 from delta_service.grant import grant_answer
 from delta_service.keys import KeyRing
 from delta_service.listing import territories_answer
+from delta_service.logs import configure_logging
 from delta_service.outflow import Outflow
 from delta_service.problems import ProblemError, method_not_allowed, refusal
 from delta_service.query import given_parameters
@@ -162,9 +163,7 @@ def _on_termination(let_go: Callable[[], None]) -> None:
 
 def create() -> AsgiApplication:
     """What Granian's workers load; settings come from the environment."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # httpx logs each URL it asks, which for a key set is of no use.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    configure_logging()
     settings = ServiceSettings.from_environment()
     service = DeltaService(settings)
     if settings.trusted_proxies:

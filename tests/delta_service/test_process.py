@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -114,3 +115,15 @@ def test_insecure_development_binds_to_this_machine_only(tmp_path: Path) -> None
         publish(writer, WORLDS)
     with serving(tmp_path, "--insecure-dev", secret=None) as client:
         assert client.get("/v1/delta").headers["sync-counts"] == "account=2, contact=1, order=0"
+
+
+def test_log_lines_are_json_where_a_collector_wants_them(tmp_path: Path) -> None:
+    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        writer.initialise(IDENTITY)
+        publish(writer, WORLDS)
+    with serving(tmp_path, "--insecure-dev", secret=None, DELTA_LOG_FORMAT="json") as client:
+        client.get("/v1/delta")
+    lines = [json.loads(line) for line in (tmp_path / "service.log").read_text().splitlines() if line.startswith("{")]
+    delivered = next(line for line in lines if line["logger"] == "delta_service.audit")
+    assert delivered["level"] == "info"
+    assert delivered["message"].startswith("delivered scope=* from=- to=4")
