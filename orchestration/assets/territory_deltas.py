@@ -24,6 +24,7 @@ from orchestration.pipeline.warehouse import utc_now
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tracing import publication_timings, trace_publications
 
 
 def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
@@ -99,6 +100,8 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
                 result = replicate(connection, warehouse.catalog, writer)
             with closing(DeltaStoreReader(warehouse.settings.delta_store_location)) as store:
                 check = store_equals_warehouse(connection, store)
+            timings = publication_timings(connection, result.published_seq, result.applied)
+        trace_publications(timings)
         yield dg.MaterializeResult(metadata=of_delta_store(result), check_results=[check])
 
     return [publication, delta_store]
