@@ -151,7 +151,9 @@ class RepairRoutes:
         if query.envelope:
             body = with_envelope(body, facts.members())
         answer = await _coded(request, [*JSON_HEADERS, *facts.headers()], body)
-        record_delivery("repair", question, anchor.seq, counts_of(rows), len(answer.body), request.request_id)
+        record_delivery(
+            "repair", question, state.epoch, anchor.seq, counts_of(rows), len(answer.body), request.request_id
+        )
         return answer
 
     def _admit(self) -> None:
