@@ -45,6 +45,11 @@ class History:
         self.run_id = run_id
         self.home = Path(instance.root_directory)
         self.run_files = self.home / "history/runs"
+        # Kept apart, since pruning takes the real run as well.
+        self.template = self.home.parent / "template"
+        shutil.copytree(self.run_files, self.template / "events")
+        shutil.copyfile(self.home / "history/runs.db", self.template / "runs.db")
+        shutil.copytree(self.home / "storage" / run_id, self.template / "logs")
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[sqlite3.Connection]:
@@ -61,27 +66,26 @@ class History:
             self._copy_run_file(run_id)
         with self._opened(self.home / "history/runs.db") as connection:
             for table in ("runs", "run_tags"):
-                self._copy_rows(connection, table, copies)
+                self._copy_rows(connection, table, self.template / "runs.db", copies)
         with self._opened(self.run_files / "index.db") as connection:
             for table in ("event_logs", "asset_check_executions"):
-                self._copy_rows(connection, table, copies)
+                self._copy_rows(connection, table, self.template / "events/index.db", copies)
         self._add_ticks(day, runs * TICKS_PER_RUN)
 
     def _copy_run_file(self, run_id: str) -> None:
         path = self.run_files / f"{run_id}.db"
-        shutil.copyfile(self.run_files / f"{self.run_id}.db", path)
+        shutil.copyfile(self.template / "events" / f"{self.run_id}.db", path)
         with self._opened(path) as connection:
             connection.execute(
                 "UPDATE event_logs SET run_id = ?, event = replace(event, ?, ?)", (run_id, self.run_id, run_id)
             )
-        logs = self.home / "storage" / self.run_id
-        if logs.exists():
-            shutil.copytree(logs, self.home / "storage" / run_id)
+        shutil.copytree(self.template / "logs", self.home / "storage" / run_id)
 
-    def _copy_rows(self, connection: sqlite3.Connection, table: str, copies: dict[str, datetime]) -> None:
-        found = connection.execute(f"SELECT * FROM {table} WHERE run_id = ?", (self.run_id,))
-        names = [column[0] for column in found.description]
-        rows = [dict(zip(names, row, strict=True)) for row in found]
+    def _copy_rows(self, connection: sqlite3.Connection, table: str, source: Path, copies: dict[str, datetime]) -> None:
+        with closing(sqlite3.connect(source)) as template:
+            found = template.execute(f"SELECT * FROM {table} WHERE run_id = ?", (self.run_id,))
+            names = [column[0] for column in found.description]
+            rows = [dict(zip(names, row, strict=True)) for row in found]
         marks = ", ".join(f":{name}" for name in names)
         for run_id, moment in copies.items():
             for row in rows:
