@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from delta_service.callers import UNLIMITED, Caller
@@ -34,6 +35,8 @@ class ReaderPool:
 
     def __init__(self, location: StoreLocation, threads: int) -> None:
         self._location = location
+        self.is_local = isinstance(location, Path)
+        """Whether a read is a matter of this process alone, and waits for no other."""
         self._errors: tuple[type[Exception], ...] = (StoreUnreachableError, *engine_at(location).errors)
         self._broken = False
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="delta-reader")
