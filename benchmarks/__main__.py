@@ -6,8 +6,9 @@ import sys
 
 from benchmarks import derive, event_log
 from benchmarks.results import save, table
+from benchmarks.serving import SCENARIOS as SERVING
 
-SCENARIOS = {"realign": derive.realign, "trickle": derive.trickle, "event_log": event_log.event_log}
+SCENARIOS = {"realign": derive.realign, "trickle": derive.trickle, "event_log": event_log.event_log, **SERVING}
 
 
 def main() -> int:
