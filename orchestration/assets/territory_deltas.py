@@ -15,9 +15,9 @@ from orchestration.assets.checks import (
     store_equals_warehouse,
 )
 from orchestration.assets.policy import CODE_VERSION, OWNERS, PUBLICATION_TAG, WRITER_POOL
-from orchestration.assets.presentation import numbers, of_delta_store, of_publication
+from orchestration.assets.presentation import numbers, of_delta_store, of_held, of_publication
 from orchestration.catalog import Catalog
-from orchestration.pipeline.derive import derive, read_as_of
+from orchestration.pipeline.derive import PublicationHeldError, derive, read_as_of
 from orchestration.pipeline.hydrate import hydrate_remaining
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import utc_now
@@ -71,7 +71,10 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
         hydrate_remaining(warehouse.open, crm.client, warehouse.catalog)
         with warehouse.open() as connection:
             as_of = read_as_of(connection)
-            result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
+            try:
+                result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
+            except PublicationHeldError as error:
+                raise dg.Failure(str(error), metadata=of_held(connection), allow_retries=False) from error
             metadata = of_publication(connection, result, as_of, utc_now())
             checks = publication_checks(connection)
         if result:
