@@ -82,6 +82,8 @@ def _serve(options: argparse.Namespace) -> int:
         interface=Interfaces.ASGI,
         # A proxy that ends TLS speaks it too, and a waiting connection needs a third less memory.
         http=HTTPModes.http1,
+        # Nothing here is one, and each request is spared the preparation for it.
+        websockets=False,
         address=options.host,
         port=options.port,
         workers=options.workers,
