@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from delta_service.callers import UNLIMITED, Caller
@@ -35,9 +34,10 @@ class ReaderPool:
 
     def __init__(self, location: StoreLocation, threads: int) -> None:
         self._location = location
-        self.is_local = isinstance(location, Path)
-        """Whether a read is a matter of this process alone, and waits for no other."""
-        self._errors: tuple[type[Exception], ...] = (StoreUnreachableError, *engine_at(location).errors)
+        engine = engine_at(location)
+        self.is_local = engine.is_local
+        """Whether a small read is over sooner than a change of threads."""
+        self._errors: tuple[type[Exception], ...] = (StoreUnreachableError, *engine.errors)
         self._broken = False
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="delta-reader")
         self._local = threading.local()
@@ -56,7 +56,14 @@ class ReaderPool:
 
     def _call(self, work: Callable[Concatenate[DeltaStoreReader, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            result = work(self._reader(), *args, **kwargs)
+            try:
+                result = work(self._reader(), *args, **kwargs)
+            except self._errors:
+                reader = self._held()
+                if reader is None or reader.is_current():
+                    raise
+                # The server was started again since this connection was used; the next may be good.
+                result = work(self._reader(), *args, **kwargs)
         except self._errors as error:
             self._drop()
             if not self._broken:
@@ -69,14 +76,18 @@ class ReaderPool:
         return result
 
     def _reader(self) -> DeltaStoreReader:
-        reader: DeltaStoreReader | None = getattr(self._local, "reader", None)
+        reader = self._held()
         if reader is None or not reader.is_current():
             self._drop()
             reader = self._local.reader = DeltaStoreReader(self._location)
         return reader
 
-    def _drop(self) -> None:
+    def _held(self) -> DeltaStoreReader | None:
         reader: DeltaStoreReader | None = getattr(self._local, "reader", None)
+        return reader
+
+    def _drop(self) -> None:
+        reader = self._held()
         self._local.reader = None
         if reader is not None:
             reader.close()

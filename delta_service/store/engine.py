@@ -81,6 +81,10 @@ class Engine(Protocol):
     def errors(self) -> tuple[type[Exception], ...]:
         """What its driver raises when the store cannot be read or written."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a small read is over sooner than a change of threads."""
+
     def open_reader(self) -> ReadConnection:
         """Raises StoreUnavailableError where there is no store."""
 

@@ -74,6 +74,7 @@ HOLD_FENCE = "SELECT token FROM writer_fence FOR UPDATE"
 class PostgresEngine:
     url: str = field(repr=False)
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
+    is_local: bool = False
 
     def open_reader(self) -> PostgresConnection:
         connection = _connect(self.url, "territory-delta reader", READER_SETTINGS)

@@ -39,6 +39,7 @@ HAS_CONTENT = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'"
 class SqliteEngine:
     path: Path
     errors: tuple[type[Exception], ...] = (apsw.Error,)
+    is_local: bool = True
 
     def open_reader(self) -> SqliteConnection:
         try:
