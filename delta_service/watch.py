@@ -99,7 +99,10 @@ class StoreWatch:
     def __init__(self, location: StoreLocation, max_waiting: int) -> None:
         self._pool = ReaderPool(location, threads=1)
         self._max_waiting = max_waiting
-        self._seen: tuple[DeltaStoreReader, object] | None = None
+        self._seen: tuple[DeltaStoreReader, object, StoreState | None] | None = None
+        """The last read, kept by the thread that reads: of two looks at once the second may read before the first
+        has come back to the loop.
+        """
         self._last: StoreState | None = None
         self._unreachable = False
         self._waiting: dict[Scope, asyncio.Event] = {}
@@ -195,10 +198,11 @@ class StoreWatch:
     def _read(self, reader: DeltaStoreReader) -> StoreState | None:
         version = reader.version()
         if self._seen is not None and self._seen[0] is reader and self._seen[1] == version:
-            return self._last
-        state = reader.state(self._last)
-        self._seen = reader, version
-        return state if state.published_seq > 0 else None
+            return self._seen[2]
+        read = reader.state(self._last)
+        state = read if read.published_seq > 0 else None
+        self._seen = reader, version, state
+        return state
 
     def _wake(self, before: StoreState | None, state: StoreState | None) -> None:
         if state is None:

@@ -16,7 +16,7 @@ from delta_service.answers import SMALL_BYTES
 from delta_service.app import create
 from delta_service.callers import BURST_SECONDS
 from delta_service.store.writer import DeltaStoreWriter
-from tests.delta_service.conftest import NAMES, SECRET, Device, Running, RunScenario, publish, token, world
+from tests.delta_service.conftest import NAMES, SECRET, WORLDS, Device, Running, RunScenario, publish, token, world
 from tests.delta_service.model import IDENTITY, World
 from tests.delta_service.test_events import Listener, until
 from tests.delta_service.test_process import serving, wait_until
@@ -198,3 +198,17 @@ def test_connections_beyond_the_bound_wait_until_one_ends(large_store: Path) -> 
         assert late.recv(1_000).startswith(b"HTTP/1.1 200")
         for connection in [late, *held]:
             connection.close()
+
+
+def test_two_looks_at_once_do_not_bring_back_an_older_state(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        watch = running.service.watch
+        await asyncio.to_thread(publish, running.writer, WORLDS)
+        looks = asyncio.gather(watch.look(), watch.look())
+        await asyncio.sleep(0)
+        # Both have read before either comes back to the loop.
+        watch._pool._executor.submit(lambda: None).result()
+        await looks
+        assert watch.current().published_seq == len(WORLDS) - 1
+
+    run(scenario, published=2)
