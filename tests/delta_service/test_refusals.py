@@ -372,7 +372,7 @@ def test_a_failure_of_ours_is_a_500_without_details(run: RunScenario, monkeypatc
         def fail(*_: object) -> None:
             raise RuntimeError("the secret is 42")
 
-        monkeypatch.setattr(DeltaRoutes, "_deliver", fail)
+        monkeypatch.setattr(DeltaRoutes, "_news", fail)
         answer = await running.device("T-NORTH").get("north", {"X-Request-Id": "from-the-device"}, since=1)
         assert_problem(answer, 500, "internal")
         assert answer.headers["x-request-id"] == "from-the-device"
