@@ -93,7 +93,10 @@ def test_the_chart_renders_to_what_kubernetes_accepts(tmp_path: Path, everything
     text = checked(
         *("go", "run", "./tests/deploy/helm_template", str(DEPLOY / "helm/territory-delta"), "demo"),
         str(tmp_path / "values.yaml"),
-        GO111MODULE="off", GOPATH=str(GO_PACKAGES), GOCACHE=str(tmp_path / "cache"), PWD=str(ROOT),
+        GO111MODULE="off",
+        GOPATH=str(GO_PACKAGES),
+        GOCACHE=str(tmp_path / "cache"),
+        PWD=str(ROOT),
     )
     documents = {document["kind"]: document for document in yaml.safe_load_all(text)}
     for document in documents.values():
