@@ -56,6 +56,9 @@ DIALECT = (
 PLACEHOLDER = re.compile(r"(?<![:\w]):(\w+)|\?")
 PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\)\s+VALUES \([?, ]+\)")
 
+# So many change what the planner has to know, at once and not when autovacuum comes round.
+MANY_ROWS = 20_000
+
 HAS_CONTENT = "SELECT to_regclass('meta') IS NOT NULL"
 # Which transaction wrote the row of meta, and where it lies: each commit of a writer writes it anew.
 VERSION = "SELECT CAST(xmin AS TEXT), CAST(ctid AS TEXT), pg_is_in_recovery() FROM meta"
@@ -132,6 +135,7 @@ class PostgresWriter(PostgresConnection):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         super().__init__(connection)
         self._changes = 0
+        self._copied = 0
         with _reachable(), connection.transaction():
             self.execute("SELECT pg_advisory_xact_lock(hashtext('territory-delta'))")
             self.execute(CREATE_FENCE)
@@ -156,6 +160,7 @@ class PostgresWriter(PostgresConnection):
             copy.set_types(types)
             for row in rows:
                 copy.write_row(row)
+                self._copied += 1
         return None
 
     def changes(self) -> int:
@@ -168,7 +173,10 @@ class PostgresWriter(PostgresConnection):
             with _reachable(), self._connection.transaction():
                 if self.execute(HOLD_FENCE).get != self._token:
                     raise StaleWriterError("another writer has taken over the delta store; this one must end")
+                self._copied = 0
                 yield
+                if self._copied > MANY_ROWS:
+                    self.end_load()
                 self.execute(TOUCH_META)
         except (psycopg.IntegrityError, psycopg.DataError) as error:
             raise ChangeSetError(f"the input contradicts itself or the store: {error.diag.message_primary}") from error

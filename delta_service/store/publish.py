@@ -53,11 +53,13 @@ KEY_VISIBILITY = """CREATE TEMP TABLE changed_visibility AS
 LEAVE = """UPDATE visibility SET to_seq = :seq, touched_seq = :seq FROM changed_visibility AS changed
     WHERE changed.entered = 0 AND visibility.territory = changed.territory AND visibility.object = changed.object
       AND visibility.row_key = changed.row_key AND visibility.to_seq = :open"""
-ENTER = """INSERT INTO visibility (territory, object, row_key, from_seq, to_seq, touched_seq)
-    SELECT territory, object, row_key, :seq, :open, :seq FROM changed_visibility AS changed
-    WHERE entered = 1 AND NOT EXISTS (SELECT 1 FROM visibility AS held
+# Before entering, not while: an engine would look among the rows that it has just inserted.
+COUNT_HELD = """SELECT count(*) FROM changed_visibility AS changed
+    WHERE entered = 1 AND EXISTS (SELECT 1 FROM visibility AS held
         WHERE held.territory = changed.territory AND held.object = changed.object AND held.row_key = changed.row_key
           AND held.to_seq = :open)"""
+ENTER = """INSERT INTO visibility (territory, object, row_key, from_seq, to_seq, touched_seq)
+    SELECT territory, object, row_key, :seq, :open, :seq FROM changed_visibility WHERE entered = 1"""
 
 # A clock that was set back must not make a time resolve to a publication later than the one a device knew then.
 INSERT_PUBLICATION = """INSERT INTO publication (seq, as_of_us, published_at_us)
@@ -125,9 +127,9 @@ def _apply_visibility(connection: WriteConnection, staged: Iterator[tuple[Any, .
     connection.execute(LEAVE, bounds)
     if connection.changes() != count - enters:
         raise ChangeSetError("a row leaves a territory that did not see it")
-    connection.execute(ENTER, bounds)
-    if connection.changes() != enters:
+    if connection.execute(COUNT_HELD, bounds).get:
         raise ChangeSetError("a row enters a territory that sees it already")
+    connection.execute(ENTER, bounds)
 
 
 def _apply_heads(
