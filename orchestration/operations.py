@@ -7,6 +7,7 @@ import dagster as dg
 
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.pipeline import alignment
+from orchestration.pipeline.backup import BackupError, Manifest, create_backup
 from orchestration.pipeline.compact import Retention, compact
 from orchestration.pipeline.derive import reject_held, release_held
 from orchestration.pipeline.preflight import Verdict, as_markdown, preflight
@@ -137,3 +138,32 @@ def fold_history(
 @dg.job(name="compact", description="Forget history beyond the horizon, superseded texts and old source records.")
 def compact_history() -> None:
     fold_history()
+
+
+class BackupConfig(dg.Config):
+    """``folder``: on the machine that runs the jobs; each backup gets a folder of its own in it, named by the time."""
+
+    folder: str
+
+
+@dg.op(pool=WRITER_POOL)
+def copy_stores(context: dg.OpExecutionContext, config: BackupConfig, warehouse: WarehouseResource) -> None:
+    """Copy warehouse and delta store as they are between two runs, while the service goes on answering."""
+    try:
+        backup = create_backup(warehouse.settings, Path(config.folder), datetime.now(UTC))
+    except (BackupError, OSError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    manifest = Manifest.read(backup)
+    context.add_output_metadata(
+        {
+            "backup": dg.MetadataValue.path(str(backup)),
+            "published_seq": manifest.published_seq,
+            "bytes": sum(file.bytes for file in manifest.files.values()),
+        }
+    )
+    context.log.info("%s holds publication %d; check it with the command verify", backup, manifest.published_seq)
+
+
+@dg.job(description="Copy warehouse and delta store to a folder; python -m orchestration.backup restores them.")
+def backup() -> None:
+    copy_stores()
