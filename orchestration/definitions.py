@@ -16,6 +16,7 @@ from orchestration.catalog import load_catalog
 from orchestration.hooks import alert_failed_runs, alert_held_publications, say_what_to_do
 from orchestration.jobs import census, full_load, sweep, sync, verify
 from orchestration.operations import (
+    backup,
     compact_history,
     dry_run_alignment,
     preflight_job,
@@ -23,6 +24,7 @@ from orchestration.operations import (
     reject_held_publication,
     release_held_publication,
 )
+from orchestration.repairs import rebuild_territory_tables, replay_window
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
@@ -36,6 +38,7 @@ from orchestration.schedules import (
 )
 from orchestration.sensors import crm_changes
 from orchestration.settings import PipelineSettings
+from orchestration.stream import stream
 from orchestration.upkeep import prune_history, stamp_territories
 
 _catalog = load_catalog()
@@ -47,10 +50,13 @@ _operators_jobs = [
     preflight_job,
     dry_run_alignment,
     realign_territories,
+    replay_window,
+    rebuild_territory_tables,
     release_held_publication,
     reject_held_publication,
     rebuild_delta_store,
     compact_history,
+    backup,
     prune_history,
     stamp_territories,
 ]
@@ -60,6 +66,7 @@ defs = dg.Definitions(
     asset_checks=[equals_recompute, digests_agree],
     jobs=[
         sync,
+        stream,
         full_load,
         sweep,
         census,

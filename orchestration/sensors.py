@@ -6,24 +6,19 @@ run reads the committed watermark again.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 
 import dagster as dg
-import orjson
 
-from orchestration.catalog import Catalog, load_catalog
+from orchestration.catalog import load_catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmError
-from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified, stamp
 from orchestration.crm.settings import CrmSettings
+from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untracked, due_without_asking
 from orchestration.jobs import census, full_load, sweep, sync
 from orchestration.settings import PipelineSettings
-
-UNTRACKED_PROBE_SECONDS = 60
-RETRY_SECONDS = 15
-MAX_RETRY_SECONDS = 300
+from orchestration.stream import stream
 
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -34,93 +29,12 @@ IN_FLIGHT = [
 ]
 
 
-@dataclass(frozen=True)
-class LastPoll:
-    """What the newest run said when it had read the log. Times are aware."""
-
-    polled_at: datetime
-    watermark: datetime
-    probe_from: datetime
-    probe_count: int
-    full_load: bool
-
-
-@dataclass(frozen=True)
-class SensorState:
-    """What the sensor remembers between ticks. Times are seconds since 1970."""
-
-    retry_at: float = 0.0
-    failures: int = 0
-    failed_run: str = ""
-    untracked_at: float = 0.0
-    untracked: dict[str, tuple[str, int]] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, cursor: str | None) -> SensorState:
-        return cls(**orjson.loads(cursor)) if cursor else cls()
-
-    def dump(self) -> str:
-        return orjson.dumps(asdict(self)).decode()
-
-    def after_failure(self, run_id: str, failed_at: float) -> SensorState:
-        """Each failed run is counted once; the waits double."""
-        if run_id == self.failed_run:
-            return self
-        wait = min(RETRY_SECONDS * 2**self.failures, MAX_RETRY_SECONDS)
-        return replace(self, retry_at=failed_at + wait, failures=self.failures + 1, failed_run=run_id)
-
-    def after_success(self) -> SensorState:
-        return replace(self, retry_at=0.0, failures=0, failed_run="")
-
-
-def due_without_asking(last: LastPoll | None, now: datetime, settings: PipelineSettings) -> tuple[str, str] | None:
-    """A job and the reason, where the clock alone says that it must run."""
-    if last is None:
-        return full_load.name, "nothing has been read yet"
-    if now - last.watermark > timedelta(days=settings.reload_after_days):
-        return full_load.name, f"the watermark is older than {settings.reload_after_days} days"
-    if last.full_load:
-        return sync.name, "a full load has ended, and what changed meanwhile is to be read"
-    if now - last.polled_at >= timedelta(seconds=settings.overlap_seconds / 2):
-        return sync.name, "heartbeat"
-    return None
-
-
-def due_by_probe(crm: CrmClient, last: LastPoll) -> str | None:
-    """A reason to sync if the log, from the overlap on, holds another number of events than the last run found."""
-    there = crm.count(Query(MODIFICATION_TRACKING, modified(last.probe_from)))
-    if there == last.probe_count:
-        return None
-    return f"events in the overlap: {there}, the last run saw {last.probe_count}"
-
-
-def due_by_untracked(
-    crm: CrmClient, catalog: Catalog, last: LastPoll, state: SensorState, now: datetime
-) -> tuple[str | None, SensorState]:
-    """Objects without events are counted by ModifiedDate, seldom; a count that moved since the same run is a reason."""
-    if now.timestamp() - state.untracked_at < UNTRACKED_PROBE_SECONDS:
-        return None, state
-    since = stamp(last.probe_from)
-    counts: dict[str, tuple[str, int]] = {}
-    reason = None
-    for obj in catalog:
-        if obj.tracked:
-            continue
-        count = crm.count(Query(obj, modified(last.probe_from)))
-        if count is None:
-            continue
-        counts[obj.name] = (since, count)
-        before = state.untracked.get(obj.name)
-        if before is not None and tuple(before) != (since, count) and before[0] == since:
-            reason = f"{obj.name} rows changed"
-    return reason, replace(state, untracked_at=now.timestamp(), untracked=counts)
-
-
 @dg.sensor(
-    jobs=[sync, full_load],
+    jobs=[sync, full_load, stream],
     minimum_interval_seconds=1,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Launches sync when the CRM has something new and at each heartbeat; full_load without a watermark.",
+    description="Launches sync when the CRM has something new and at each heartbeat; full_load without a watermark."
+    " With SYNC_MODE=stream it keeps a run of stream going instead.",
 )
 def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     settings = PipelineSettings.from_environment()
@@ -128,7 +42,7 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     state = SensorState.parse(context.cursor)
     newest = [
         record
-        for job in (sync, full_load, sweep, census)
+        for job in (sync, full_load, sweep, census, stream)
         for record in context.instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=1)
     ]
     if any(record.dagster_run.status in IN_FLIGHT for record in newest):
@@ -148,6 +62,8 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     due = due_without_asking(last, now, settings)
     if due is None and state.failures:
         due = sync.name, f"the last run failed, {state.failures} in a row"
+    if settings.streaming and (due is None or due[0] == sync.name):
+        due = stream.name, due[1] if due else "stream mode"
     if due is None:
         assert last is not None
         try:

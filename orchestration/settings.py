@@ -28,6 +28,10 @@ class PipelineSettings:
     history_days: int = 400
     body_hours: int = 48
     lock_wait_seconds: float = 120.0
+    streaming: bool = False
+    """One resident run that polls again and again, instead of a run for each change."""
+    stream_poll_seconds: float = 2.0
+    stream_minutes: float = 15.0
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -63,6 +67,9 @@ class PipelineSettings:
             history_days=int(_number("DELTA_HISTORY_DAYS", cls.history_days, 1, 36_500)),
             body_hours=int(_number("DELTA_BODY_HOURS", cls.body_hours, 1, 24 * 365)),
             lock_wait_seconds=_number("WAREHOUSE_LOCK_WAIT_SECONDS", cls.lock_wait_seconds, 0, 3600),
+            streaming=_choice("SYNC_MODE", "runs", "stream") == "stream",
+            stream_poll_seconds=_number("SYNC_STREAM_POLL_SECONDS", cls.stream_poll_seconds, 0.2, 60),
+            stream_minutes=_number("SYNC_STREAM_MINUTES", cls.stream_minutes, 0.05, 720),
         )
 
 
@@ -99,6 +106,14 @@ class AlertSettings:
     def from_environment(cls) -> AlertSettings:
         ui_url = os.environ.get("DAGSTER_UI_URL", "").rstrip("/")
         return cls(os.environ.get("ALERT_WEBHOOK_URL") or None, ui_url or None)
+
+
+def _choice(variable: str, *allowed: str) -> str:
+    """The first is the default."""
+    text = os.environ.get(variable) or allowed[0]
+    if text not in allowed:
+        raise SettingsError(f"{variable}={text!r} is none of {', '.join(allowed)}")
+    return text
 
 
 def _number(variable: str, default: float, low: float, high: float) -> float:

@@ -15,7 +15,7 @@ A time stands for the last publication made at or before it.
 
 
 class InspectError(ValueError):
-    """The question cannot be answered; the message says why."""
+    """The question cannot be answered; the message says why, or what to do."""
 
 
 def parse_moment(moment: Moment) -> int | datetime | None:

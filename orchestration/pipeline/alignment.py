@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,43 +43,75 @@ class Effect:
     leave_rows: int
 
 
+@dataclass(frozen=True)
+class Touched:
+    """Accounts that an alignment names, and the territories they leave, enter, or are in now by what we know."""
+
+    accounts: tuple[str, ...]
+    territories: tuple[str, ...]
+
+
 def read_alignment(connection: duckdb.DuckDBPyConnection, catalog: Catalog, path: Path) -> list[Move]:
     """Moves of a CSV file with the columns account, from, to; territories by id or by name.
 
     Raises :class:`AlignmentFileError` for whatever does not fit what the warehouse knows.
     """
+    accounts = accounts_by_territory(connection, catalog)
+    moves = []
+    for where, move in _moves(connection, path.read_text(encoding="utf-8-sig"), str(path)):
+        if move.account not in accounts:
+            raise AlignmentFileError(f"{where}: there is no account {move.account}")
+        if move.source != accounts[move.account]:
+            now = accounts[move.account] or "no territory"
+            raise AlignmentFileError(f"{where}: account {move.account} is in {now} now")
+        moves.append(move)
+    return moves
+
+
+def touched_by(connection: duckdb.DuckDBPyConnection, catalog: Catalog, text: str, name: str) -> Touched:
+    """What a CSV text with the columns account, from, to touches, whether or not the CRM has done it yet.
+
+    ``name`` stands for the text in messages. Raises :class:`AlignmentFileError`.
+    """
+    accounts = accounts_by_territory(connection, catalog)
+    moves = [move for _, move in _moves(connection, text, name)]
+    ends = (end for move in moves for end in (move.source, move.target, accounts.get(move.account)))
+    return Touched(tuple(move.account for move in moves), tuple(dict.fromkeys(end for end in ends if end)))
+
+
+def _moves(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> Iterator[tuple[str, Move]]:
+    """Each line's place, and its move."""
     territories = dict(
         connection.execute(
             "SELECT name, territory FROM territory UNION SELECT territory, territory FROM territory"
         ).fetchall()
     )
-    root, field = _root(catalog)
-    accounts = dict(
+    seen: set[str] = set()
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if reader.fieldnames != COLUMNS:
+        raise AlignmentFileError(f"{name}:1: the columns must be {', '.join(COLUMNS)}")
+    for row in reader:
+        where = f"{name}:{reader.line_num}"
+        account = row["account"] or ""
+        if account in seen:
+            raise AlignmentFileError(f"{where}: account {account} stands in the file twice")
+        seen.add(account)
+        ends = []
+        for column in COLUMNS[1:]:
+            if row[column] and row[column] not in territories:
+                raise AlignmentFileError(f"{where}: there is no territory {row[column]}")
+            ends.append(territories[row[column]] if row[column] else None)
+        yield where, Move(account, *ends)
+
+
+def accounts_by_territory(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> dict[str, str | None]:
+    """The territory of every account that lives."""
+    root, field = aligned_object(catalog)
+    return dict(
         connection.execute(
             f"SELECT row_id, {quoted(field)} FROM {snapshot_table(root).name} WHERE _state = 'live'"
         ).fetchall()
     )
-    moves: dict[str, Move] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != COLUMNS:
-            raise AlignmentFileError(f"{path}:1: the columns must be {', '.join(COLUMNS)}")
-        for row in reader:
-            where = f"{path}:{reader.line_num}"
-            account = row["account"] or ""
-            if account not in accounts:
-                raise AlignmentFileError(f"{where}: there is no account {account}")
-            if account in moves:
-                raise AlignmentFileError(f"{where}: account {account} stands in the file twice")
-            ends = []
-            for column in COLUMNS[1:]:
-                if row[column] and row[column] not in territories:
-                    raise AlignmentFileError(f"{where}: there is no territory {row[column]}")
-                ends.append(territories[row[column]] if row[column] else None)
-            if ends[0] != accounts[account]:
-                raise AlignmentFileError(f"{where}: account {account} is in {accounts[account] or 'no territory'} now")
-            moves[account] = Move(account, *ends)
-    return list(moves.values())
 
 
 def dry_run(connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequence[Move]) -> list[Effect]:
@@ -88,7 +121,7 @@ def dry_run(connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequ
         seq = scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
         connection.execute("CREATE OR REPLACE TEMP TABLE move (row_id VARCHAR, target VARCHAR)")
         connection.executemany("INSERT INTO move VALUES (?, ?)", [[move.account, move.target] for move in moves])
-        root, field = _root(catalog)
+        root, field = aligned_object(catalog)
         connection.execute(
             f"UPDATE {snapshot_table(root).name} AS row SET {quoted(field)} = move.target"
             " FROM move WHERE row.row_id = move.row_id"
@@ -111,7 +144,7 @@ def announce(connection: duckdb.DuckDBPyConnection, moves: Sequence[Move], reaso
         )
 
 
-def _root(catalog: Catalog) -> tuple[CatalogObject, str]:
+def aligned_object(catalog: Catalog) -> tuple[CatalogObject, str]:
     """The object that is aligned, and its territory field: the first that reaches a territory by a field of its own."""
     for obj in catalog.served:
         for route in obj.visibility:

@@ -135,7 +135,7 @@ def poll(
             )
 
     slices = slices_to_read(window, lambda part: crm.count(events_query(part)), known_count)
-    events = {event.event_id: event for part in slices for event in read_window(crm, part, MOST_HALVINGS)}
+    events = {event.event_id: event for part in slices for event in read_window(crm, part)}
     deleted = [
         (obj.name, item.object_id, to_stored(item.deleted_at))
         for item in crm.deleted_items(since=window.lower.replace(tzinfo=UTC))
@@ -144,7 +144,7 @@ def poll(
     ]
     probe_from = next_watermark - timedelta(seconds=settings.overlap_seconds)
     with open_warehouse() as connection, transaction(connection):
-        new = _store_events(connection, events.values())
+        new = store_events(connection, events.values())
         plan = plan_requests(new, catalog)
         requests = [*plan.requests, *_requests_without_events(connection, catalog, window, reconcile)]
         requests += [
@@ -223,7 +223,7 @@ def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[Read
     request_mentions(connection, plan.closing_ids, "hangs on a restored or merged row", now)
 
 
-def read_window(crm: CrmClient, window: Window, halvings: int) -> list[Event]:
+def read_window(crm: CrmClient, window: Window, halvings: int = MOST_HALVINGS) -> list[Event]:
     """The events of a window, of its halves where all of it is too heavy for the CRM."""
     try:
         return list(_read_events(crm, window))
@@ -253,7 +253,7 @@ def _read_events(crm: CrmClient, window: Window) -> Iterable[Event]:
             )
 
 
-def _store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event]) -> list[Event]:
+def store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event]) -> list[Event]:
     """Append events not known yet, and return them."""
     batch = list(events)
     if not batch:

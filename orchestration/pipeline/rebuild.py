@@ -10,6 +10,8 @@ import duckdb
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
+from orchestration.crm.queries import Query
+from orchestration.pipeline.alignment import Touched, accounts_by_territory, aligned_object
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest, children_requests, store_requests
@@ -53,12 +55,43 @@ def resolve_territories(connection: duckdb.DuckDBPyConnection, names: Sequence[s
     return list(dict.fromkeys(ids))
 
 
+def out_of_step(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog) -> Touched:
+    """Ask the CRM for the territory of every account: those that we know elsewhere, and both their territories.
+
+    Costs an operation for each hundred accounts. A territory that an account is in and that we do not know is left to
+    the next census. Raises ``AlignmentFileError`` for a catalog without a territory field.
+    """
+    root, field = aligned_object(catalog)
+    told = {row.id: row.values[field] for page in crm.read(Query(object=root, fields=(field,))) for row in page.rows}
+    with open_warehouse() as connection:
+        known = accounts_by_territory(connection, catalog)
+        names = {str(row[0]) for row in connection.execute("SELECT territory FROM territory").fetchall()}
+    moved = [account for account in told.keys() | known.keys() if told.get(account) != known.get(account)]
+    ends = {end for account in moved for end in (told.get(account), known.get(account))}
+    return Touched(tuple(sorted(moved)), tuple(sorted(str(end) for end in ends if end in names)))
+
+
 def reread_territories(
-    open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, territories: Collection[str]
+    open_warehouse: OpenWarehouse,
+    crm: CrmClient,
+    catalog: Catalog,
+    territories: Collection[str],
+    accounts: Collection[str] = (),
 ) -> None:
-    """Read what the CRM says is in these territories, what we say is there, and all that hangs on either."""
+    """Read what the CRM says is in these territories, what we say is there, and all that hangs on either.
+
+    ``accounts`` are read too, with what hangs on them, wherever they are.
+    """
     with open_warehouse() as connection, transaction(connection):
         store_requests(connection, _rows_believed_there(connection, territories), utc_now())
+        if accounts:
+            root, _ = aligned_object(catalog)
+            store_requests(connection, (ReadRequest.row(root.name, row_id, REASON) for row_id in accounts), utc_now())
+            store_requests(
+                connection,
+                (r for row_id in accounts for r in children_requests(catalog, root.name, row_id, REASON)),
+                utc_now(),
+            )
         store_requests(
             connection,
             (

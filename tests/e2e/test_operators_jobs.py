@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
 
+from orchestration.catalog import load_catalog
+from orchestration.pipeline.verify import differences
+from orchestration.pipeline.warehouse import open_warehouse
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
 from tests.e2e.system import System, running_system
@@ -53,6 +57,69 @@ def test_a_realignment_without_events_is_put_right_by_one_run_for_both_sides(sys
         check_device(system, territory)
 
 
+def test_a_realignment_is_put_right_by_the_file_that_ordered_it(system: System) -> None:
+    left, right = territories(system)[:2]
+    records = {r["Id"]: r for r in system.records("Account") if r["TerritoryId"] == left}
+    moves = "".join(f"{row_id},{left},{right}\n" for row_id in list(records)[:4])
+    file = system.home / "moves.csv"
+    file.write_text(f"account,from,to\n{moves}")
+    for row_id in list(records)[:4]:
+        fields = {"TerritoryId": right}
+        system.control("update", object="Account", id=row_id, fields=fields, events=False)
+    printed = system.run_job("realign_territories", *config(system, "rebuild_territories", alignment_file=str(file)))
+    assert "2 territories: " in printed
+    assert "reads done after" in printed
+    for territory in (left, right):
+        check_device(system, territory)
+
+
+def test_without_a_choice_all_territories_whose_accounts_moved_are_found(system: System) -> None:
+    left, right, other = territories(system)[:3]
+    before = system.http.get(f"{system.service}/readyz").json()["publishedSeq"]
+    system.control("realign", **{"from": left, "to": other, "share": 0.2, "seed": 4, "events": False})
+    system.control("realign", **{"from": other, "to": right, "share": 0.2, "seed": 5, "events": False})
+    printed = system.run_job("realign_territories")
+    assert "accounts are not where we have them in the CRM" in printed
+    for territory in (left, right, other):
+        check_device(system, territory)
+    assert system.http.get(f"{system.service}/readyz").json()["publishedSeq"] == before + 1
+
+
+def test_a_replayed_window_reads_again_what_its_events_name(system: System) -> None:
+    account = next(r for r in system.records("Account") if r["TerritoryId"])
+    since = system.control("update", object="Account", id=account["Id"], fields={"Status": "Active"})["server_time"]
+    system.control("clock", advance_seconds=3)
+    system.run_job("sync")
+    # A later change that the CRM tells nothing about: only reading the row again finds it.
+    system.control("update", object="Account", id=account["Id"], fields={"AccountName": "Renamed"}, events=False)
+    printed = system.run_job("replay_window", *config(system, "replay_events", from_time=since))
+    assert "1 rows differed" in printed
+    check_device(system, account["TerritoryId"])
+
+
+def test_a_window_beyond_the_log_is_refused_with_what_to_do_instead(system: System) -> None:
+    chosen = config(system, "replay_events", from_time="2026-01-01T00:00:00Z")
+    assert "Run census" in system.run_job("replay_window", *chosen, expect_success=False)
+
+
+def test_a_territory_whose_tables_were_spoiled_is_derived_anew(system: System) -> None:
+    territory = territories(system)[0]
+    with duckdb.connect(str(system.home / "warehouse.duckdb")) as warehouse:
+        warehouse.execute(
+            "DELETE FROM visibility WHERE territory = ? AND object = 'account' AND to_seq = (SELECT max(to_seq)"
+            " FROM visibility)",
+            [territory],
+        )
+        warehouse.execute("UPDATE territory_head SET digest = 7 WHERE territory = ?", [territory])
+    printed = system.run_job(
+        "rebuild_territory_tables", *config(system, "rederive_territories", territories=[territory])
+    )
+    assert "sizes or digests were wrong" in printed
+    with open_warehouse(system.home / "warehouse.duckdb", load_catalog(), 10) as connection:
+        assert not any(differences(connection).values())
+    check_device(system, territory)
+
+
 def test_a_territory_that_is_not_known_is_refused_by_name(system: System) -> None:
     chosen = config(system, "rebuild_territories", territories=["T999"])
     assert "territory T999 is not known" in system.run_job("realign_territories", *chosen, expect_success=False)
@@ -78,7 +145,8 @@ def test_the_preflight_reports_what_the_pod_allows(system: System) -> None:
     assert "| Account | good | " in printed
 
 
-def test_compact_and_a_rebuilt_store_change_no_answer(system: System) -> None:
+def test_a_backup_compact_and_a_rebuilt_store_change_no_answer(system: System) -> None:
+    system.run_job("backup", *config(system, "copy_stores", folder=str(system.home / "backups")))
     system.run_job("compact")
     system.run_job("rebuild_delta_store")
     for territory in territories(system):

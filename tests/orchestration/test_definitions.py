@@ -56,7 +56,7 @@ def test_assets_jobs_and_sensors_are_these() -> None:
     assert {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"} == {
         "sync", "full_load", "sweep", "census", "verify", "release_held_publication", "rebuild_delta_store", "compact",
         "reject_held_publication", "preflight", "dry_run_alignment", "realign_territories",
-        "prune_history", "stamp_territories",
+        "prune_history", "stamp_territories", "stream", "backup", "replay_window", "rebuild_territory_tables",
     }  # fmt: skip
     assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
         "crm_changes": "RUNNING",

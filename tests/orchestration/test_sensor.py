@@ -137,6 +137,19 @@ def test_a_crm_that_is_down_is_no_failure_of_the_sensor(instance: dg.DagsterInst
     assert "cannot be asked" in str(result.skip_reason.skip_message)
 
 
+def test_in_stream_mode_it_keeps_one_stream_going(
+    instance: dg.DagsterInstance, crm: CountingCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC_MODE", "stream")
+    assert launched(tick(instance)) == ["full_load"]
+    polled(instance)
+    assert launched(tick(instance)) == ["stream"]
+    polled(instance, probe_count=0)
+    assert launched(tick(instance)) == ["stream"]
+    instance.create_run_for_job(defs.resolve_job_def("stream"), status=dg.DagsterRunStatus.STARTED)
+    assert launched(tick(instance)) == []
+
+
 def test_a_watermark_too_old_for_the_log_asks_for_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
     polled(instance, days_old=26)
     assert launched(tick(instance)) == ["full_load"]

@@ -1,0 +1,62 @@
+"""Stream mode, with the real job: a resident run that is killed again and again loses nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.changes import RandomChanges
+from tests.e2e.device import Device
+from tests.e2e.oracle import Oracle
+from tests.e2e.system import System, running_system, wait_until
+from tests.e2e.test_random_steps import NO_GUARD, check_recompute
+
+pytestmark = pytest.mark.e2e
+
+KILLS = 6
+
+
+def test_a_stream_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    rng = random.Random(17)
+    with running_system(tmp_path, SYNC_STREAM_POLL_SECONDS="0.2", **NO_GUARD) as system:
+        system.start_crm(accounts=100, territories=3, seed=17)
+        changes = RandomChanges(system, 17)
+        system.run_job("full_load")
+        system.start_service()
+        system.wait_published()
+        devices = [
+            Device(t, system.service, f"/v1/territories/{t}/delta", system.token(t)) for t in changes.territories
+        ]
+        for _ in range(KILLS):
+            process = system.start_job("stream")
+            before = published(system)
+            # From here on it is streaming; let it be caught anywhere in a sync.
+            changes.step()
+            system.control("clock", advance_seconds=3)
+            wait_until(lambda seq=before: published(system) > seq, 120, "the stream publishes")  # type: ignore[misc]
+            changes.step()
+            system.control("clock", advance_seconds=3)
+            time.sleep(rng.uniform(0.0, 1.5))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            system.wait_served()
+            for device in devices:
+                device.poll(system.http, limit=50)
+        system.environment["SYNC_STREAM_MINUTES"] = "0.1"
+        printed = system.run_job("stream")
+        assert "The stream ends: 0.1 minutes are over" in printed
+        oracle = Oracle(system)
+        check_recompute(tmp_path)
+        system.wait_served()
+        for device in devices:
+            device.poll(system.http, limit=50)
+            device.expect(oracle.view({device.name}))
+
+
+def published(system: System) -> int:
+    return int(system.http.get(f"{system.service}/readyz").json()["publishedSeq"])

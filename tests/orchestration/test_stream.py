@@ -1,0 +1,127 @@
+"""When a resident run makes way, and what it leaves on record; on a real (ephemeral) instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestration import stream as streaming
+from orchestration.assets.policy import PUBLICATION_TAG, WRITER_POOL
+from orchestration.definitions import defs
+from orchestration.resources.crm import CrmResource
+from orchestration.sensors import last_poll
+from orchestration.stream import runs_waiting, stream
+from tests.pipeline.fake_crm import FakeCrm
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+class CountedCrm(FakeCrm):
+    """The fake CRM, with the meter that the stream reads."""
+
+    operations_spent = 0
+
+
+@pytest.fixture
+def crm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CountedCrm:
+    now = datetime.now(UTC).replace(microsecond=0)
+    made = CountedCrm(now)
+    made.tables = {
+        "Territory": {"T1": {"TerritoryName": "North", "ModifiedDate": now - timedelta(days=9)}},
+        "Account": {"A1": {"AccountName": "Clinic", "TerritoryId": "T1", "ModifiedDate": now - timedelta(days=9)}},
+    }
+    monkeypatch.setattr(CrmResource, "client", made)
+    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
+    monkeypatch.setenv("SYNC_STREAM_POLL_SECONDS", "0.2")
+    return made
+
+
+def queued(job: str, pools: set[str] | None) -> Any:
+    """A run as the instance tells of it; one that has not been looked at yet has no pools."""
+    concurrency = None if pools is None else SimpleNamespace(all_pools=pools)
+    return SimpleNamespace(job_name=job, run_op_concurrency=concurrency)
+
+
+def run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return defs.resolve_job_def("stream").execute_in_process(instance=instance)
+
+
+def said(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
+    return "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
+
+
+def records(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, asset: str) -> list[Any]:
+    entries = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    materializations = [entry.get_dagster_event().step_materialization_data.materialization for entry in entries]
+    return [one for one in materializations if one.asset_key == dg.AssetKey(asset)]
+
+
+def test_of_queued_runs_those_are_waited_for_that_need_the_warehouse(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs_waiting(instance) == []
+    runs = [queued("realign_territories", {WRITER_POOL}), queued("prune_history", {"other"}), queued("sweep", None)]
+    monkeypatch.setattr(instance, "get_runs", lambda _: runs)
+    assert runs_waiting(instance) == ["realign_territories", "sweep"]
+
+
+def test_the_stream_ends_at_once_for_a_run_that_waits(
+    instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "runs_waiting", lambda _: ["realign_territories"])
+    result = run(instance)
+    assert result.success
+    assert "The stream ends: the warehouse is wanted by realign_territories" in said(instance, result)
+    assert crm.asked == []
+
+
+def after_looks(monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
+    """The stream is asked to make way after so many looks at the CRM."""
+    answers = iter([[]] * looks + [["sweep"]])
+    monkeypatch.setattr(streaming, "runs_waiting", lambda _: next(answers))
+
+
+def test_the_stream_publishes_and_records_what_it_did(
+    instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_looks(monkeypatch, 2)
+    result = run(instance)
+    assert result.success
+    poll = last_poll(instance)
+    assert poll is not None
+    assert not poll.full_load, "the sync after the load is the newest record"
+    deltas = records(instance, result, "territory_deltas")
+    assert [one.metadata["rows_inserted"].value for one in deltas] == [1, 0]
+    assert instance.get_dynamic_partitions("territory") == ["North T1"]
+    tags = instance.get_run_by_id(result.run_id).tags  # type: ignore[union-attr]
+    assert tags[PUBLICATION_TAG] == "1"
+
+
+def test_it_ends_by_itself(instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_STREAM_MINUTES", "0.05")
+    assert "The stream ends: 0.05 minutes are over" in said(instance, run(instance))
+
+
+def test_syncs_that_find_nothing_leave_no_records(
+    instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_looks(monkeypatch, 6)
+    # The probe never agrees with what was read: each look is a sync.
+    monkeypatch.setattr(streaming, "due_by_probe", lambda *_: "always")
+    result = run(instance)
+    assert len(records(instance, result, "modification_records")) == 2, "the load, and the sync after it"
+
+
+def test_the_job_says_in_the_ui_what_it_is() -> None:
+    description: Any = stream.description
+    assert "SYNC_MODE=stream" in description
