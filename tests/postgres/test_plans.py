@@ -1,0 +1,49 @@
+"""What a device asks is answered through the indexes made for it, whatever PostgreSQL knows of the tables' sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from delta_service.store import questions
+from delta_service.store.engine import ReadConnection, engine_at
+from delta_service.store.writer import DeltaStoreWriter
+from tests.delta_service.model import IDENTITY
+from tests.postgres.cluster import new_location
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[ReadConnection]:
+    """Of an empty store, where reading a table whole would seem cheapest."""
+    location = new_location("postgres", tmp_path)
+    with DeltaStoreWriter(location) as writer, closing(engine_at(location).open_reader()) as reader:
+        writer.initialise(IDENTITY)
+        yield reader
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        questions.snapshot_page(questions.Shape(0, 0, 1, 0, continued=True)),
+        questions.delta_page(questions.Shape(1, 0, 0, 0, continued=False)),
+        questions.delta_page(questions.Shape(2, 1, 1, 2, continued=True)),
+        questions.totals(2),
+        questions.contents(1, 0),
+    ],
+    ids=["snapshot", "delta", "delta across scopes", "totals", "contents"],
+)
+def test_no_table_is_read_whole(reader: ReadConnection, sql: str) -> None:
+    class Anything(dict[str, int]):
+        def __missing__(self, name: str) -> int:
+            return 1
+
+        def __contains__(self, name: object) -> bool:
+            return True
+
+    plan = "\n".join(line for (line,) in reader.execute("EXPLAIN " + sql, Anything()))
+    for table in ("visibility", "row_version", "row_body", "row"):
+        assert f"Seq Scan on {table}\n" not in plan, plan
+        assert f"Seq Scan on {table} " not in plan, plan
