@@ -15,7 +15,9 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class PipelineSettings:
-    """Durations in seconds, ages in days."""
+    """Durations in seconds, ages in days. ``census_link_rows``: of each object with child lists (contacts' accounts,
+    books), so many rows are read whole in a census, those first that were not read for longest; one operation each.
+    """
 
     delta_home: Path
     delta_store_url: str | None = field(default=None, repr=False)
@@ -27,6 +29,7 @@ class PipelineSettings:
     guard_min_rows: int = 50
     history_days: int = 400
     body_hours: int = 48
+    census_link_rows: int = 20_000
     lock_wait_seconds: float = 120.0
     streaming: bool = False
     """One resident run that polls again and again, instead of a run for each change."""
@@ -66,6 +69,7 @@ class PipelineSettings:
             guard_min_rows=int(_number("DELTA_GUARD_MIN_ROWS", cls.guard_min_rows, 1, 10**9)),
             history_days=int(_number("DELTA_HISTORY_DAYS", cls.history_days, 1, 36_500)),
             body_hours=int(_number("DELTA_BODY_HOURS", cls.body_hours, 1, 24 * 365)),
+            census_link_rows=int(_number("CENSUS_LINK_ROWS", cls.census_link_rows, 0, 10**9)),
             lock_wait_seconds=_number("WAREHOUSE_LOCK_WAIT_SECONDS", cls.lock_wait_seconds, 0, 3600),
             streaming=_choice("SYNC_MODE", "runs", "stream") == "stream",
             stream_poll_seconds=_number("SYNC_STREAM_POLL_SECONDS", cls.stream_poll_seconds, 0.2, 60),

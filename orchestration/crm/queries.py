@@ -57,7 +57,8 @@ class Query:
 
     ``fields`` narrows the answer to the named fields and no links; None asks for all the object has, with the
     audit stamps of a catalog object. ``Id`` and the sort field are always asked for. ``searchspec`` is the CRM's
-    language, unescaped; see :func:`any_of` and :func:`modified`.
+    language, unescaped; see :func:`any_of` and :func:`modified`. ``book_id`` limits the answer to the rows in one book,
+    without those in books below it.
     """
 
     object: Shape
@@ -66,6 +67,7 @@ class Query:
     sort_descending: bool = False
     view_mode: str = "Broadest"
     fields: tuple[str, ...] | None = None
+    book_id: str | None = None
 
     @property
     def types(self) -> dict[str, FieldType]:

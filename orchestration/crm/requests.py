@@ -51,6 +51,8 @@ class _Template:
             children.set("startrownum", str(child_start_row))
             _sort(_child(children[0], link.field), descending=False)
         _descendant(envelope, "ViewMode").text = query.view_mode
+        if query.book_id is not None:
+            _descendant(envelope, "BookId").text = query.book_id
         return Request(self.operation, envelope, operations=1)
 
 
@@ -71,7 +73,7 @@ class RequestFactory:
         child_page: tuple[Link, int] | None = None,
     ) -> Request:
         """``child_page`` asks for one child list from the given row on, sorted, instead of all from their start."""
-        key = (query.object.service, tuple(query.types), query.links)
+        key = (query.object.service, tuple(query.types), query.links, query.book_id is not None)
         with self._lock:
             template = self._templates.get(key)
             if template is None:
@@ -86,6 +88,8 @@ class RequestFactory:
             child = row.setdefault(link.list, {link.row: {}, "pagesize": MAX_PAGE_SIZE_ROWS, "startrownum": 0})
             child[link.row][link.field] = ""
         fixed = {"LOVLanguageMode": "LIC", "ViewMode": query.view_mode}
+        if query.book_id is not None:
+            fixed |= {"BookId": query.book_id, "IncludeSubBooks": "false"}
         if missing := fixed.keys() - operation.arguments:
             raise ConfigurationError(f"{operation.path}: {operation.name} takes no {' or '.join(sorted(missing))}")
         rows = {service: row, "pagesize": MAX_PAGE_SIZE_ROWS, "startrownum": 0, "recordcountneeded": False}

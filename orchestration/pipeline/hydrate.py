@@ -6,6 +6,7 @@ it answers. So a crash repeats reads, never loses one, and re-running a read cha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.crm.client import CrmClient
-from orchestration.crm.errors import CrmNoAccess
+from orchestration.crm.errors import CrmNoAccess, CrmRefused
 from orchestration.crm.queries import Query, modified
 from orchestration.crm.rows import Defect, Row
 from orchestration.pipeline.ingest import OpenWarehouse
@@ -25,6 +26,9 @@ from orchestration.pipeline.warehouse import scalar, transaction, utc_now
 
 IDS_PER_BATCH = 1_000
 PAGES_PER_BATCH = 20
+UNKNOWN_BOOK = "SBL-EAI-04471"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -101,7 +105,7 @@ def _objects_pending(open_warehouse: OpenWarehouse) -> list[str]:
 def _read(
     open_warehouse: OpenWarehouse, crm: CrmClient, obj: CatalogObject, pending: list[SettledRequest]
 ) -> Iterator[Batch]:
-    """Read in the order: everything, what changed since, by parent, by id; a row read later wins."""
+    """Read in the order: everything, what changed since, by book, by parent, by id; a row read later wins."""
     for entry in pending:
         if entry.request.kind == "all":
             yield from _read_all(open_warehouse, crm, obj, entry)
@@ -109,13 +113,21 @@ def _read(
             read_at = utc_now()
             pages = crm.read(Query(object=obj, fields=("ModId",)))
             yield Batch(
-                read_at, [], census={row.id: row.mod_id for page in pages for row in page.rows}, settled=(entry,)
+                read_at,
+                [],
+                census={row.id: row.mod_id for page in pages for row in page.rows},
+                links_to_read=int(entry.request.value or 0),
+                settled=(entry,),
             )
         elif entry.request.kind == "since":
             since = datetime.fromisoformat(entry.request.value).replace(tzinfo=UTC)
             query = Query(object=obj, searchspec=modified(since))
             read_at = utc_now()
             rows, defects = _collect(crm, query)
+            yield Batch(read_at, rows, defects, settled=(entry,))
+        elif entry.request.kind == "book":
+            read_at = utc_now()
+            rows, defects = _collect_book(crm, obj, entry.request.value)
             yield Batch(read_at, rows, defects, settled=(entry,))
     by_field: dict[str, list[SettledRequest]] = {}
     for entry in pending:
@@ -174,6 +186,17 @@ def _collect(crm: CrmClient, query: Query) -> tuple[list[Row], list[Defect]]:
         rows += page.rows
         defects += page.quarantined
     return rows, defects
+
+
+def _collect_book(crm: CrmClient, obj: CatalogObject, book_id: str) -> tuple[list[Row], list[Defect]]:
+    """The rows in a book; none where the book is gone, or is closed to us: those we know of are asked for by id."""
+    try:
+        return _collect(crm, Query(object=obj, book_id=book_id))
+    except CrmRefused as error:
+        if UNKNOWN_BOOK not in error.codes:
+            raise
+        logger.warning("book %s is not there, or not open to this user: %s", book_id, error)
+        return [], []
 
 
 def _parts(entries: list[SettledRequest]) -> Iterable[list[SettledRequest]]:

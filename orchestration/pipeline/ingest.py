@@ -107,7 +107,8 @@ def poll(
     """Read what is new and note what must be read because of it; or begin a full load.
 
     Imports and batch procedures may write no events. A *sweep* asks for the rows of every object by ModifiedDate since
-    the last sweep; a *census* compares ids and modification numbers, which also finds rows that left without a trace.
+    the last sweep; a *census* compares ids and modification numbers, which also finds rows that left without a trace,
+    and reads some rows whole, since a link may change without either.
 
     A full load begins when asked for, without a watermark, or when the watermark is older than the log can be relied
     on. One that was interrupted goes on where it was.
@@ -146,7 +147,7 @@ def poll(
     with open_warehouse() as connection, transaction(connection):
         new = store_events(connection, events.values())
         plan = plan_requests(new, catalog)
-        requests = [*plan.requests, *_requests_without_events(connection, catalog, window, reconcile)]
+        requests = [*plan.requests, *_requests_without_events(connection, catalog, window, settings, reconcile)]
         requests += [
             ReadRequest.row(obj, row_id, "deleted items") for obj, row_id in _store_deleted(connection, deleted)
         ]
@@ -203,14 +204,18 @@ def _begin_full_load(
 
 
 def _requests_without_events(
-    connection: duckdb.DuckDBPyConnection, catalog: Catalog, window: Window, reconcile: Reconcile
+    connection: duckdb.DuckDBPyConnection,
+    catalog: Catalog,
+    window: Window,
+    settings: PipelineSettings,
+    reconcile: Reconcile,
 ) -> Iterable[ReadRequest]:
     """Objects the CRM does not track are asked for by ModifiedDate each time, all of them when reconciling."""
     lower = window.lower.isoformat()
     swept_until = read_state(connection, "swept_until") or lower
     for obj in catalog:
         if reconcile == "census":
-            yield ReadRequest(obj.name, "census", "", "", "census")
+            yield ReadRequest(obj.name, "census", "", str(settings.census_link_rows if obj.links else 0), "census")
         if reconcile == "sweep":
             yield ReadRequest(obj.name, "since", "ModifiedDate", min(swept_until, lower), "sweep")
         elif not obj.tracked:

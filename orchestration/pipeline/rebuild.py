@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
-from orchestration.catalog import Catalog
+from orchestration.catalog import Catalog, CatalogObject, VisibilityPath
 from orchestration.crm.client import CrmClient
 from orchestration.crm.queries import Query
 from orchestration.pipeline.alignment import Touched, accounts_by_territory, aligned_object
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest, children_requests, store_requests
-from orchestration.pipeline.schema import quoted, snapshot_table
+from orchestration.pipeline.schema import link_table, quoted, snapshot_table
 from orchestration.pipeline.warehouse import statement, transaction, utc_now
 
 REASON = "territory rebuild"
@@ -95,10 +95,10 @@ def reread_territories(
         store_requests(
             connection,
             (
-                ReadRequest(obj.name, "field", path.territory_field, territory, REASON)
+                _rows_said_to_be_there(obj, path, territory)
                 for obj in catalog.served
                 for path in obj.visibility
-                if path.territory_field
+                if path.through is None
                 for territory in territories
             ),
             utc_now(),
@@ -108,8 +108,8 @@ def reread_territories(
         with open_warehouse() as connection, transaction(connection):
             # Of rows that are there now, ask for children by field: some may hang there unknown to us.
             for path in obj.visibility:
-                if path.territory_field and catalog.children_of(obj.name):
-                    parents = _rows_with(connection, snapshot_table(obj).name, path.territory_field, territories)
+                if path.through is None and catalog.children_of(obj.name):
+                    parents = _rows_now_there(connection, obj, path, territories)
                     store_requests(
                         connection,
                         (r for parent in parents for r in children_requests(catalog, obj.name, parent, REASON)),
@@ -135,6 +135,24 @@ def _rows_believed_there(connection: duckdb.DuckDBPyConnection, territories: Col
     return [ReadRequest.row(obj, row_id, REASON) for obj, row_id in rows]
 
 
-def _rows_with(connection: duckdb.DuckDBPyConnection, table: str, field: str, values: Collection[str]) -> list[str]:
-    sql = f"SELECT row_id FROM {table} WHERE _state = 'live' AND {quoted(field)} IN (SELECT unnest($values::VARCHAR[]))"
-    return [str(row[0]) for row in connection.execute(sql, {"values": list(values)}).fetchall()]
+def _rows_said_to_be_there(obj: CatalogObject, path: VisibilityPath, territory: str) -> ReadRequest:
+    """A child list cannot be searched for, but the CRM answers for one book."""
+    if path.territory_field:
+        return ReadRequest(obj.name, "field", path.territory_field, territory, REASON)
+    return ReadRequest(obj.name, "book", "", territory, REASON)
+
+
+def _rows_now_there(
+    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, path: VisibilityPath, territories: Collection[str]
+) -> list[str]:
+    rows = f"FROM {snapshot_table(obj).name} WHERE _state = 'live'"
+    there = "IN (SELECT unnest($territories::VARCHAR[]))"
+    parameters: dict[str, object] = {"territories": list(territories)}
+    if path.territory_field:
+        sql = f"SELECT row_id {rows} AND {quoted(path.territory_field)} {there}"
+    else:
+        assert path.book_membership is not None
+        parameters["list"] = path.book_membership.list
+        links = f"SELECT row_id FROM {link_table(obj).name} WHERE live AND list = $list AND parent_id {there}"
+        sql = f"SELECT row_id {rows} AND row_id IN ({links})"
+    return [str(row[0]) for row in connection.execute(sql, parameters).fetchall()]

@@ -16,14 +16,15 @@ import pyarrow as pa
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.warehouse import statement
 
-Kind = Literal["id", "field", "since", "census", "all"]
+Kind = Literal["id", "field", "book", "since", "census", "all"]
 
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """Rows of one object to read: by id, by a field's value, by ModifiedDate from ``value`` on, or all.
+    """Rows of one object to read: by id, by a field's value, by book, by ModifiedDate from ``value`` on, or all.
 
-    A census reads ids and modification numbers only, and asks for what differs.
+    A census reads ids and modification numbers only, and asks for what differs, and for ``value`` more rows because of
+    their links.
     """
 
     object: str

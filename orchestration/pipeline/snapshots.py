@@ -57,6 +57,8 @@ class Batch:
     """Set on the last batch of a load of everything that began then."""
     census: Mapping[str, int | None] | None = None
     """Of a census: the modification number of every row the CRM has."""
+    links_to_read: int = 0
+    """Of a census: how many rows to read whole, because associating need not move either side's number."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,16 @@ def _raise_requests(
         )
         store_requests(connection, (ReadRequest.row(obj.name, i, "not met in a full load") for i in unmet), now)
     if batch.census is not None:
-        drifted = _compare_census(connection, obj, batch.census, batch.read_at)
-        store_requests(connection, (ReadRequest.row(obj.name, i, f"census: {why}") for i, why in drifted), now)
+        drifted = dict(_compare_census(connection, obj, batch.census, batch.read_at))
+        store_requests(connection, (ReadRequest.row(obj.name, i, f"census: {why}") for i, why in drifted.items()), now)
+        unread = _ids(
+            connection,
+            f"SELECT row_id FROM {_snapshot(obj)} WHERE _state = 'live' AND _read_at <= ? ORDER BY _read_at LIMIT ?",
+            [batch.read_at, batch.links_to_read],
+        )
+        store_requests(
+            connection, (ReadRequest.row(obj.name, i, "census: its links") for i in unread if i not in drifted), now
+        )
 
 
 def _compare_census(

@@ -22,14 +22,18 @@ View = dict[str, dict[str, Row]]
 class Oracle:
     """The CRM at one moment."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, books: bool = False) -> None:
+        """With ``books``, those are the territories."""
+        self._books = books
         self._records = {name: system.records(body["service"]) for name, body in OBJECTS.items()}
         self._accounts = {record["Id"]: record for record in self._records["account"]}
 
     def view(self, territories: set[str]) -> View:
         def seen(account_id: str | None) -> bool:
             account = self._accounts.get(account_id or "")
-            return account is not None and account["TerritoryId"] in territories
+            if account is None:
+                return False
+            return bool(territories.intersection(account["books"] if self._books else [account["TerritoryId"]]))
 
         def visible(name: str, record: Row) -> bool:
             if name == "account":

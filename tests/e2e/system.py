@@ -142,7 +142,7 @@ class System:
 
     def token(self, *territories: str, **claims: Any) -> str:
         now = int(time.time())
-        body = {"aud": AUDIENCE, "iat": now, "nbf": now - 5, "exp": now + 3600, "sub": "e2e", **claims}
+        body = {"aud": AUDIENCE, "iat": now, "nbf": now - 5, "exp": now + 86_400, "sub": "e2e", **claims}
         return jwt.encode({**body, "territories": list(territories)}, SECRET, algorithm="HS256")
 
     def stop(self) -> None:

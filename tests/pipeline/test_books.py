@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestration.catalog import DEFAULT_PATH, parse_catalog
+from orchestration.catalog import DEFAULT_PATH, load_catalog
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import served_territories
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
 from tests.pipeline.test_derive import NO_GUARD, NOW, published_view, put
 
-TERRITORY_OBJECT = DEFAULT_PATH.read_text().split("  territory:\n")[1].split("  user:\n")[0]
-BOOK_OBJECT = """    service: Book
-    dimension: true
-    name_field: BookName
-    parent_field: ParentBookId
-    fields:
-      BookName: string
-      ParentBookId: string
+EXAMPLE = DEFAULT_PATH.parents[1] / "docs/books.yaml"
+BOOKS = load_catalog(EXAMPLE)
 
-"""
-BOOKS = parse_catalog(
-    DEFAULT_PATH.read_text()
-    .replace(TERRITORY_OBJECT, BOOK_OBJECT)
-    .replace("- territory_field: TerritoryId", "- book_membership: {list: ListOfBook, row: Book, field: BookId}")
-)
+
+def test_the_example_is_the_shipped_catalog_but_for_the_books() -> None:
+    shipped, example = ({obj.name: obj for obj in load_catalog(path)} for path in (DEFAULT_PATH, EXAMPLE))
+    assert list(shipped) == list(example)
+    differing = {name for name in shipped if shipped[name] != example[name]}
+    assert differing == {"territory", "account"}
+    path = example["account"].visibility[0]
+    assert path.book_membership is not None
+    assert shipped["account"].model_copy(update={"visibility": (path,)}) == example["account"]
 
 
 def test_rows_are_seen_in_every_book_they_belong_to_and_their_children_with_them(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -261,6 +261,7 @@ def test_a_sweep_finds_what_an_import_changed_without_events_and_only_since_the_
 
 
 def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: Bench) -> None:
+    bench.settings = replace(bench.settings, census_link_rows=0)
     long_ago = bench.crm.now
     bench.crm.now += timedelta(days=2)
     bench.sync()
@@ -274,10 +275,38 @@ def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: B
     assert bench.crm.asked == [("account", ("A", "B", "NEW")), ("contact", ("C",))]
 
 
-def test_a_census_that_finds_nothing_asks_for_nothing(bench: Bench) -> None:
+def test_a_census_that_finds_nothing_asks_for_nothing_but_links(bench: Bench) -> None:
     bench.crm.asked.clear()
     bench.sync(reconcile="census")
-    assert bench.crm.asked == []
+    assert bench.crm.asked == [("contact", ("C",))]
+
+
+def test_a_census_finds_a_link_that_neither_an_event_nor_a_number_tells_of(bench: Bench) -> None:
+    bench.crm.now += timedelta(days=2)
+    bench.sync()
+    bench.sync(reconcile="sweep")
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("B",)}
+    bench.sync()
+    bench.sync(reconcile="sweep")
+    live = "SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1"
+    assert bench.query(live) == [("A",), ("B",)]
+    bench.sync(reconcile="census")
+    assert bench.query(live) == [("B",)]
+
+
+def test_each_census_reads_the_links_of_so_many_rows_those_longest_unread_first(bench: Bench) -> None:
+    for number in range(5):
+        bench.put("Contact", f"N{number}", AccountId="A", _links={})
+    bench.sync("census")
+    bench.settings = replace(bench.settings, census_link_rows=4)
+    read: list[tuple[str, ...]] = []
+    for _ in range(3):
+        bench.crm.asked.clear()
+        bench.sync(reconcile="census")
+        assert [obj for obj, _ in bench.crm.asked] == ["contact"]
+        read.append(bench.crm.asked[0][1])
+    assert [len(ids) for ids in read] == [4, 4, 4]
+    assert set(read[0]) | set(read[1]) == set(bench.states("contact"))
 
 
 def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_back_with_it(bench: Bench) -> None:
