@@ -51,6 +51,13 @@ MODIFICATION_TRACKING = LogShape(
 )
 
 
+SERVICE_ALLOTMENT = LogShape(
+    name="service_allotment",
+    service="ServiceAllotment",
+    fields=dict.fromkeys(("Name", "Value", "CurrentUsage", "RemainingUsage"), FieldType.STRING),
+)
+
+
 @dataclass(frozen=True)
 class Query:
     """A question to one service.

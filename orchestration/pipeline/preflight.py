@@ -9,8 +9,10 @@ from enum import StrEnum
 
 from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
-from orchestration.crm.errors import CrmCredentialsError, CrmError
-from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
+from orchestration.crm.errors import ConfigurationError, CrmCredentialsError, CrmError, CrmRefused
+from orchestration.crm.queries import MODIFICATION_TRACKING, SERVICE_ALLOTMENT, Query, modified
+
+SCARCE_SHARE = 0.25
 
 
 class Verdict(StrEnum):
@@ -34,7 +36,7 @@ def preflight(crm: CrmClient, catalog: Catalog, now: datetime) -> list[Finding]:
         crm.check(obj)
     findings = [_clock(crm, now)]
     findings += [_object(crm, catalog, name) for name in (obj.name for obj in catalog)]
-    findings += [_log(crm, catalog, now), _deleted_items(crm, now)]
+    findings += [_log(crm, catalog, now), _deleted_items(crm, now), _allotment(crm)]
     return findings
 
 
@@ -94,6 +96,27 @@ def _deleted_items(crm: CrmClient, now: datetime) -> Finding:
         return Finding("Deleted Items", Verdict.GOOD, f"{count} entries of the last day (or no access: see the log)")
 
     return _asked("Deleted Items", look)
+
+
+def _allotment(crm: CrmClient) -> Finding:
+    """What is left of the company's operations; all its integrations share them."""
+
+    def look() -> Finding:
+        rows = [row.values for page in crm.read(Query(SERVICE_ALLOTMENT)) for row in page.rows]
+        for row in rows:
+            if "Operations" in str(row["Name"]):
+                if row["RemainingUsage"] is None:
+                    return Finding("allotment", Verdict.GOOD, f"no limit of operations; used: {row['CurrentUsage']}")
+                left, value = float(str(row["RemainingUsage"])), float(str(row["Value"]))
+                verdict = Verdict.GOOD if left >= value * SCARCE_SHARE else Verdict.WARNING
+                return Finding("allotment", verdict, f"{left:.0f} of {value:.0f} operations are left in this day")
+        return Finding("allotment", Verdict.WARNING, "the list names no operations: ask Oracle for the value")
+
+    try:
+        return look()
+    except (CrmRefused, ConfigurationError) as error:
+        said = f"cannot be read (it takes the privilege Manage Company): set CRMOD_OPERATIONS_BUDGET. {error}"
+        return Finding("allotment", Verdict.WARNING, said)
 
 
 def _asked(subject: str, look: Callable[[], Finding]) -> Finding:

@@ -71,7 +71,7 @@ class RandomChanges:
             )
 
     def _link(self) -> None:
-        sides = self.rng.choice(["both", "contact", "account"])
+        sides = self.rng.choice(["both", "contact", "account"]) if self._tells() else "none"
         self.system.http.post(
             self._url("link"),
             json={"contact": self._any("contact"), "account": self._any("account"), "sides": sides},
@@ -80,7 +80,7 @@ class RandomChanges:
     def _unlink(self) -> None:
         contacts = [c for c in self.system.records("Contact") if c["accounts"]]
         contact = self.rng.choice(contacts)
-        sides = self.rng.choice(["both", "contact", "account"])
+        sides = self.rng.choice(["both", "contact", "account"]) if self._tells() else "none"
         self.system.http.post(
             self._url("unlink"),
             json={"contact": contact["Id"], "account": self.rng.choice(contact["accounts"]), "sides": sides},

@@ -28,7 +28,7 @@ STEPS_PER_PERIOD = 40
 MOST_PERIODS = 20
 RUNS_PER_PERIOD = 4
 SHORT = {"seconds": 1, "megabytes": 70}
-OPERATIONS_PER_STEP = 60
+OPERATIONS_PER_STEP = 15
 """The budget: what all runs together may cost the company's allotment, killed and failed ones included."""
 OPERATIONS = ["*", "AccountQueryPage", "ContactQueryPage", "ModificationTrackingQueryPage", "OrderQueryPage"]
 

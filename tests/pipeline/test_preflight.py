@@ -52,3 +52,28 @@ def test_a_refused_password_ends_the_preflight_at_once() -> None:
     pod.refused, pod.error = "Territory", CrmCredentialsError("refused")
     with pytest.raises(CrmCredentialsError):
         preflight(pod, CATALOG, NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("left", "verdict", "said"),
+    [("900", Verdict.GOOD, "900 of 1000"), ("10", Verdict.WARNING, "10 of 1000"), (None, Verdict.GOOD, "no limit")],
+)
+def test_the_allotment_is_reported_and_a_scarce_one_is_a_warning(left: str | None, verdict: Verdict, said: str) -> None:
+    pod = Pod(NOW)
+    fields = {"Name": "Web Services Operations Allotment", "Value": "1000", "CurrentUsage": "3"}
+    pod.tables["ServiceAllotment"] = {"1": fields | {"RemainingUsage": left}}
+    (finding,) = (f for f in preflight(pod, CATALOG, NOW) if f.subject == "allotment")  # type: ignore[arg-type]
+    assert finding.verdict is verdict
+    assert said in finding.said
+
+
+def test_an_allotment_that_may_not_be_read_is_a_warning_that_says_what_to_set() -> None:
+    pod = Pod(NOW)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise CrmNoAccess("SBL-ODU-01011")
+
+    pod.read = refuse  # type: ignore[method-assign, assignment]
+    (finding,) = (f for f in preflight(pod, CATALOG, NOW) if f.subject == "allotment")  # type: ignore[arg-type]
+    assert finding.verdict is Verdict.WARNING
+    assert "CRMOD_OPERATIONS_BUDGET" in finding.said
