@@ -2,6 +2,9 @@
 
 Only what a change can reach is recomputed: the rows read anew, and, object by object with parents first, the rows that
 hang on a row whose territories changed. ``recompute_*`` in ``verify`` says the same from nothing.
+
+No table is inserted into twice in one transaction if the first time may bring no row: in DuckDB 2.0.0, when a later
+insert brings 122,880 rows or more, joins then do not find them (an empty insert spoils the table's statistics).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.requests import ReadRequest, store_requests
 from orchestration.pipeline.schema import snapshot_table
-from orchestration.pipeline.views import body_expression
+from orchestration.pipeline.views import body_expression, compile_local_edges
 from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, write_state
 
 
@@ -75,10 +78,12 @@ def derive(
     connection.execute("BEGIN TRANSACTION")
     try:
         seq = scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
-        _derive_content(connection, catalog, seq)
+        connection.execute("CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT object, row_id FROM touched")
         derive_visibility(connection, catalog, seq)
-        held = _held(connection, seq, guard)
-        result = None if held else _record_publication(connection, seq, as_of, now)
+        new_or_ended = _derive_content(connection, catalog, seq)
+        connection.execute(statement("delta"))
+        held = _held(connection, guard)
+        result = None if held else _record_publication(connection, seq, as_of, now, new_or_ended)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
@@ -125,25 +130,28 @@ def reject_held(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
     return len(rows)
 
 
-def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int) -> None:
-    connection.execute("CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT object, row_id FROM touched")
+def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int) -> int:
+    """Close and open versions of the rows of temp table ``changed``; returns how many were."""
+    changed = _objects_in(connection, "changed")
+    contents = [_content_of_changed(obj) for obj in catalog.served if obj.name in changed]
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE content"
         " (object VARCHAR, row_id VARCHAR, body VARCHAR, version_text VARCHAR, version UBIGINT)"
     )
-    for obj in catalog.served:
-        connection.execute(_content_of_changed(obj))
-    bounds = {"seq": seq, "open": OPEN_SEQ}
-    connection.execute(statement("close_versions"), bounds)
-    connection.execute(statement("open_versions"), bounds)
+    if contents:
+        connection.execute("INSERT INTO content " + " UNION ALL ".join(contents))
+    connection.execute(statement("held_versions"), {"open": OPEN_SEQ})
+    connection.execute(statement("new_versions"))
+    ended = scalar(connection, statement("close_versions"), {"seq": seq})
+    opened = scalar(connection, statement("open_versions"), {"seq": seq, "open": OPEN_SEQ})
     connection.execute(statement("store_bodies"), {"seq": seq})
+    return ended + opened
 
 
 def _content_of_changed(obj: CatalogObject) -> str:
     """Bodies of changed rows of one object; written so that no other row's body is built."""
     return (
-        "INSERT INTO content"
-        " SELECT object, row_id, body, version_text, ('0x' || version_text)::UBIGINT FROM ("
+        "SELECT object, row_id, body, version_text, ('0x' || version_text)::UBIGINT FROM ("
         f" SELECT '{obj.name}' AS object, row_id, {body_expression(obj)} AS body,"
         " substr(sha256(body), 1, 16) AS version_text"
         f" FROM (FROM {snapshot_table(obj).name} WHERE _state = 'live'"
@@ -152,33 +160,52 @@ def _content_of_changed(obj: CatalogObject) -> str:
 
 
 def derive_visibility(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int) -> None:
-    """Close and open intervals for the rows of temp table ``changed`` and for all that hangs on them."""
-    connection.execute("CREATE OR REPLACE TEMP TABLE moved (object VARCHAR, row_id VARCHAR)")
+    """Close and open intervals for the rows of temp table ``changed`` and for all that hangs on them.
+
+    Leaves temp table ``membership``: each row looked at in each territory, and whether it is an insert, delete or keep.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE membership"
+        " (object VARCHAR, territory VARCHAR, row_id VARCHAR, place BIGINT, operation VARCHAR)"
+    )
+    changed, moved = _objects_in(connection, "changed"), set[str]()
     for obj in catalog.served:
+        hanging = not moved.isdisjoint(obj.parents)
+        if obj.name not in changed and not hanging:
+            continue
         name = {"object": obj.name}
-        interval = {**name, "seq": seq, "open": OPEN_SEQ}
-        connection.execute("CREATE OR REPLACE TEMP TABLE affected (row_id VARCHAR)")
-        connection.execute("CREATE OR REPLACE TEMP TABLE wanted (territory VARCHAR, row_id VARCHAR)")
-        connection.execute(statement("affected_rows"), name)
-        connection.execute(statement("wanted_visibility"), {**name, "open": OPEN_SEQ})
-        connection.execute(statement("close_visibility"), interval)
-        connection.execute(statement("open_visibility"), interval)
-        connection.execute(statement("moved_rows"), {**name, "seq": seq})
+        affected = "affected_rows_and_children" if hanging else "affected_rows"
+        connection.execute(statement(affected), name)
+        for local_edges in compile_local_edges(obj):
+            connection.execute(local_edges)
+        if not scalar(connection, statement("object_membership"), {**name, "open": OPEN_SEQ}):
+            continue
+        connection.execute("INSERT INTO membership FROM object_membership")
+        operations = connection.execute("SELECT DISTINCT operation FROM object_membership").fetchall()
+        if ("delete",) in operations:
+            connection.execute(statement("close_visibility"), {"seq": seq})
+        if ("insert",) in operations:
+            connection.execute(statement("open_visibility"), {"seq": seq, "open": OPEN_SEQ})
+        if operations != [("keep",)]:
+            moved.add(obj.name)
+
+
+def _objects_in(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    return {str(row[0]) for row in connection.execute(f"SELECT DISTINCT object FROM {table}").fetchall()}
 
 
 def _record_publication(
-    connection: duckdb.DuckDBPyConnection, seq: int, as_of: datetime, now: datetime
+    connection: duckdb.DuckDBPyConnection, seq: int, as_of: datetime, now: datetime, new_or_ended_versions: int
 ) -> PublicationResult | None:
     connection.execute("DELETE FROM touched")
     write_state(connection, "as_of", as_of.isoformat())
-    bounds = {"seq": seq, "open": OPEN_SEQ}
-    connection.execute(statement("territory_changes"), bounds)
-    content_changes = scalar(connection, f"SELECT count(*) FROM row_version WHERE from_seq = {seq} OR to_seq = {seq}")
-    counts = connection.execute(statement("publication_counts"), {"seq": seq}).fetchall()[0]
+    counts = connection.execute(statement("publication_counts")).fetchall()[0]
     territories, inserted, updated, deleted = (int(count) for count in counts)
-    if not (content_changes or inserted or deleted):
+    if not (new_or_ended_versions or inserted or deleted):
         return None
-    connection.execute(statement("new_heads"), bounds)
+    bounds = {"seq": seq, "open": OPEN_SEQ}
+    connection.execute("INSERT INTO territory_delta SELECT ?, territory, object, row_id, operation FROM delta", [seq])
+    connection.execute(statement("new_heads"), {"open": OPEN_SEQ})
     connection.execute(statement("close_heads"), bounds)
     connection.execute(statement("open_heads"), bounds)
     connection.execute(
@@ -188,17 +215,22 @@ def _record_publication(
     connection.execute(
         "UPDATE held_publication SET published_seq = ? WHERE released_at IS NOT NULL AND published_seq IS NULL", [seq]
     )
-    connection.execute(statement("delete_announced_moves"), {"seq": seq})
+    connection.execute(statement("delete_announced_moves"))
     return PublicationResult(seq, territories, inserted, updated, deleted)
 
 
-def _held(connection: duckdb.DuckDBPyConnection, seq: int, guard: Guard) -> list[Loss]:
-    """Losses beyond the guard's share that nobody released."""
+def _held(connection: duckdb.DuckDBPyConnection, guard: Guard) -> list[Loss]:
+    """Losses beyond the guard's share that nobody announced or released."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE announced_loss (territory VARCHAR, object VARCHAR, row_id VARCHAR)"
+    )
+    if scalar(connection, "SELECT count(*) FROM announced_move"):
+        connection.execute(statement("announced_losses"))
     losses = [
         Loss(*row)
         for row in connection.execute(
             statement("losses_beyond_share"),
-            {"seq": seq, "open": OPEN_SEQ, "max_share": guard.max_share, "min_rows": guard.min_rows},
+            {"open": OPEN_SEQ, "max_share": guard.max_share, "min_rows": guard.min_rows},
         ).fetchall()
     ]
     released = dict(

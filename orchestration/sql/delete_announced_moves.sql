@@ -1,6 +1,5 @@
 -- Announced moves that have come.
 DELETE FROM announced_move
 WHERE EXISTS (
-  FROM visibility AS gone
-  WHERE gone.to_seq = $seq
-    AND gone.row_id = announced_move.row_id AND gone.territory = announced_move.source)
+  FROM delta
+  WHERE operation = 'delete' AND delta.row_id = announced_move.row_id AND delta.territory = announced_move.source)

@@ -2,4 +2,4 @@ SELECT count(DISTINCT territory),
        count(*) FILTER (operation = 'insert'),
        count(*) FILTER (operation = 'update'),
        count(*) FILTER (operation = 'delete')
-FROM territory_delta WHERE seq = $seq
+FROM delta

@@ -205,3 +205,21 @@ def test_a_rejected_change_is_read_again(warehouse: duckdb.DuckDBPyConnection) -
     assert warehouse.execute("SELECT count(*) FROM read_requests WHERE kind = 'id'").fetchall() == [(10,)]
     with pytest.raises(ValueError, match="no publication is held"):
         reject_held(warehouse, NOW)
+
+
+def test_a_row_that_moves_takes_more_children_with_it_than_a_block_of_the_engine_holds(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    children = 130_000
+    put(warehouse, "account", "A", TerritoryId="T1")
+    warehouse.execute(
+        "INSERT INTO snapshot.order (row_id, _state, BusinessAccountId)"
+        f" SELECT 'O' || n, 'live', 'A' FROM range({children}) AS t(n)"
+    )
+    warehouse.execute("INSERT INTO touched SELECT 'order', row_id FROM snapshot.order")
+    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    put(warehouse, "account", "A", TerritoryId="T2")
+    result = derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    assert result is not None
+    assert (result.inserted, result.deleted) == (children + 1, children + 1)
+    assert not any(differences(warehouse).values())

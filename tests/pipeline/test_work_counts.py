@@ -1,0 +1,160 @@
+"""The work of a publication follows the change, not the store: counted in statements, rows, pages, not in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+import duckdb
+import pytest
+
+from delta_service.store.sqlite import SqliteConnection
+from delta_service.store.writer import DeltaStoreWriter
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.replicate import replicate
+from orchestration.pipeline.warehouse import open_warehouse, scalar
+from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW
+
+SMALL_ACCOUNTS, LARGE_ACCOUNTS = 400, 4_000
+TERRITORIES = 20
+CONTACTS_AN_ACCOUNT = 3
+FEW, MANY = 10, 40
+# A little above what they are: one statement more for each row, or each object, is far beyond.
+MOST_STATEMENTS_WITHOUT_CHANGE = 24
+MOST_STATEMENTS_OF_CHANGED_CONTACTS = 40
+MOST_STATEMENTS_OF_MOVED_ACCOUNTS = 76
+MOST_PAGES_A_CHANGED_ROW = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one publication took."""
+
+    statements: int
+    """DuckDB statements of the derivation."""
+    rows_looked_at: int
+    """Memberships and versions that the derivation gathered."""
+    bodies: int
+    """Texts written."""
+    deltas: int
+    """Rows that differ, counted per territory."""
+    store_rows: int
+    """Rows that the delta store inserted, updated and deleted, staging included."""
+    store_pages: int
+    """Pages of 4 KiB that it wrote."""
+
+
+class Counting:
+    """A connection that counts the statements it is given."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.statements = 0
+
+    def execute(self, sql: str, *parameters: Any) -> duckdb.DuckDBPyConnection:
+        self.statements += 1
+        return self._connection.execute(sql, *parameters)
+
+
+@dataclass(frozen=True)
+class Stores:
+    warehouse: duckdb.DuckDBPyConnection
+    writer: DeltaStoreWriter
+
+    def set(self, obj: str, assignment: str, rows: str) -> None:
+        """Change rows of an object, as a hydration would leave them."""
+        self.warehouse.execute(f"UPDATE snapshot.{obj} SET {assignment} WHERE {rows}")
+        self.warehouse.execute(f"INSERT INTO touched SELECT '{obj}', row_id FROM snapshot.{obj} WHERE {rows}")
+
+    def publish(self) -> Work:
+        counting = Counting(self.warehouse)
+        result = derive(cast(duckdb.DuckDBPyConnection, counting), CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+        looked_at = sum(self._count(table) for table in ("membership", "held_version"))
+        seq = result.seq if result else 0
+        store = cast(SqliteConnection, self.writer._connection)
+        rows, pages = store.total_changes(), _pages_written(store)
+        replicate(self.warehouse, CATALOG, self.writer)
+        return Work(
+            counting.statements,
+            looked_at,
+            self._count(f"row_body WHERE from_seq = {seq}"),
+            self._count(f"territory_delta WHERE seq = {seq}"),
+            store.total_changes() - rows,
+            _pages_written(store) - pages,
+        )
+
+    def _count(self, rows: str) -> int:
+        return scalar(self.warehouse, f"SELECT count(*) FROM {rows}")
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stores, Stores]]:
+    """A small and a large one, published."""
+    with ExitStack() as stack:
+        made = []
+        for accounts in (SMALL_ACCOUNTS, LARGE_ACCOUNTS):
+            folder: Path = tmp_path_factory.mktemp(f"accounts-{accounts}")
+            one = Stores(
+                stack.enter_context(open_warehouse(folder / "warehouse.duckdb", CATALOG, wait_seconds=1)),
+                stack.enter_context(DeltaStoreWriter(folder / "delta.sqlite")),
+            )
+            one.warehouse.execute(
+                "INSERT INTO snapshot.account (row_id, _state, TerritoryId)"
+                f" SELECT format('A{{:05}}', n), 'live', 'T' || n % {TERRITORIES} FROM range({accounts}) AS t(n)"
+            )
+            one.warehouse.execute(
+                "INSERT INTO snapshot.contact (row_id, _state, AccountId)"
+                f" SELECT format('C{{:05}}', n), 'live', format('A{{:05}}', n // {CONTACTS_AN_ACCOUNT})"
+                f" FROM range({accounts * CONTACTS_AN_ACCOUNT}) AS t(n)"
+            )
+            for obj in ("account", "contact"):
+                one.set(obj, "_state = 'live'", "true")
+            one.publish()
+            made.append(one)
+        yield made[0], made[1]
+
+
+def test_without_a_change_nothing_is_looked_at_or_written(stores: tuple[Stores, Stores]) -> None:
+    for one in stores:
+        work = one.publish()
+        assert work.statements <= MOST_STATEMENTS_WITHOUT_CHANGE
+        assert (work.rows_looked_at, work.bodies, work.deltas) == (0, 0, 0)
+        assert work.store_rows <= 1  # how fresh the store is
+
+
+def test_changed_rows_cost_the_same_in_a_store_of_ten_times_the_rows(stores: tuple[Stores, Stores]) -> None:
+    works = []
+    for one in stores:
+        one.set("contact", "JobTitle = 'changed'", f"row_id < 'C{MANY:05}'")
+        works.append(one.publish())
+    for work in works:
+        assert (work.bodies, work.deltas, work.rows_looked_at) == (MANY, MANY, 2 * MANY)
+        assert work.statements <= MOST_STATEMENTS_OF_CHANGED_CONTACTS
+        assert work.store_pages <= MOST_PAGES_A_CHANGED_ROW * MANY
+    assert works[0].statements == works[1].statements
+    assert works[0].store_rows == works[1].store_rows
+
+
+def test_moved_rows_cost_by_their_number_and_no_text_of_a_child_is_written(stores: tuple[Stores, Stores]) -> None:
+    for one in stores:
+        works = []
+        for number, moved in enumerate((FEW, MANY)):
+            one.set("account", f"TerritoryId = 'new {number}'", f"row_id < 'A{moved:05}'")
+            works.append(one.publish())
+        few, many = works
+        rows = 1 + CONTACTS_AN_ACCOUNT
+        assert (few.bodies, many.bodies) == (FEW, MANY)  # an account's text tells its territory
+        assert (few.deltas, many.deltas) == (2 * rows * FEW, 2 * rows * MANY)
+        assert few.rows_looked_at == 3 * rows * FEW  # where they were, where they go, their versions
+        assert many.rows_looked_at == 3 * rows * MANY
+        assert few.statements == many.statements <= MOST_STATEMENTS_OF_MOVED_ACCOUNTS
+        assert many.store_rows <= (MANY / FEW) * few.store_rows
+        assert many.store_pages <= MOST_PAGES_A_CHANGED_ROW * many.deltas
+
+
+def _pages_written(store: SqliteConnection) -> int:
+    return store.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
