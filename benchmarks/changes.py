@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import duckdb
 
+from orchestration.pipeline.schema import quoted
+
 CHANGED_ROWS = 200
+TEXTS = {"contact": "JobTitle", "order": "OrderNumber"}
 
 
 def move_a_tenth(connection: duckdb.DuckDBPyConnection, number: int) -> None:
@@ -22,19 +25,20 @@ def move_a_tenth(connection: duckdb.DuckDBPyConnection, number: int) -> None:
     _replace(connection, "account", "moving")
 
 
-def change_some(connection: duckdb.DuckDBPyConnection, number: int) -> None:
-    """200 scattered contacts get another title."""
+def change_some(connection: duckdb.DuckDBPyConnection, number: int, obj: str = "contact") -> None:
+    """200 scattered rows of an object get another text."""
+    field = TEXTS[obj]
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE changing AS"
-        f" SELECT * REPLACE ('title {number}' AS JobTitle) FROM snapshot.contact WHERE row_id IN"
-        f" (SELECT row_id FROM snapshot.contact ORDER BY hash(row_id, {number}) LIMIT {CHANGED_ROWS})"
+        f" SELECT * REPLACE ('text {number}' AS {field}) FROM snapshot.{quoted(obj)} WHERE row_id IN"
+        f" (SELECT row_id FROM snapshot.{quoted(obj)} ORDER BY hash(row_id, {number}) LIMIT {CHANGED_ROWS})"
     )
-    _replace(connection, "contact", "changing")
+    _replace(connection, obj, "changing")
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, obj: str, rows: str) -> None:
     connection.execute("BEGIN TRANSACTION")
-    connection.execute(f"DELETE FROM snapshot.{obj} WHERE row_id IN (SELECT row_id FROM {rows})")
-    connection.execute(f"INSERT INTO snapshot.{obj} FROM {rows}")
+    connection.execute(f"DELETE FROM snapshot.{quoted(obj)} WHERE row_id IN (SELECT row_id FROM {rows})")
+    connection.execute(f"INSERT INTO snapshot.{quoted(obj)} FROM {rows}")
     connection.execute(f"INSERT INTO touched SELECT '{obj}', row_id FROM {rows}")
     connection.execute("COMMIT")

@@ -1,0 +1,246 @@
+"""P6 ``ingest``: SOAP pages of 100 rows and 60 fields to typed rows, and rows by id from a CRM that takes its time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+from lxml import etree
+
+from benchmarks.cost import Cost, compared, cost
+from benchmarks.results import Measurement
+from benchmarks.serving.processes import free_port
+from crm_simulator.schema import OBJECTS
+from orchestration.catalog import FieldType, load_catalog
+from orchestration.crm.client import CrmClient
+from orchestration.crm.queries import LogShape, Query
+from orchestration.crm.rows import parse, read_answer
+from orchestration.crm.settings import SHIPPED_WSDL_DIR, CrmSettings
+from orchestration.crm.transport import HttpSession
+from orchestration.crm.wsdl import WsdlDirectory
+
+ROWS_A_PAGE = 100
+FIELDS = 60
+PAGES = 20
+ROUNDS = 7
+LATENCIES_MS = (200, 500)
+SESSIONS = 4
+QUERIES = 16
+IDS_A_QUERY = 50
+ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+WIRE = {
+    FieldType.STRING: "Universitätsklinikum & Söhne {}",
+    FieldType.BOOLEAN: "true",
+    FieldType.INT: "{}",
+    FieldType.DECIMAL: "{}.25",
+    FieldType.DATE: "2026-01-31",
+    FieldType.DATE_TIME: "2026-01-31T12:30:00Z",
+}
+
+
+def ingest() -> list[Measurement]:
+    return [*page_to_rows(), *with_latency()]
+
+
+def page_to_rows() -> list[Measurement]:
+    """The same bytes from the same server, over and over; costs are of 20 pages, on the reading side."""
+    fields = {name: FieldType(field.type) for name, field in _account_fields().items()}
+    query = Query(LogShape("account", "Account", fields), fields=tuple(fields))
+    page = _page(query.types)
+    operation = WsdlDirectory(SHIPPED_WSDL_DIR).operation("AccountQueryPage_Input")
+    readers: dict[str, Callable[[str], object]] = {
+        "ours": _our_reader(query),
+        "httpx + lxml": _plain_reader(query.types),
+        "zeep objects": _zeep_reader(operation),
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in readers}
+    with _serving(page) as url:
+        for reader in readers.values():
+            assert reader(url) == ROWS_A_PAGE
+        for _ in range(ROUNDS):
+            for name, reader in readers.items():
+                costs[name].append(cost(lambda read=reader: [read(url) for _ in range(PAGES)]))  # type: ignore[misc]
+    what = f"{PAGES} pages of {ROWS_A_PAGE} rows, {len(query.types)} fields, {len(page)} bytes"
+    return [
+        measurement
+        for name in ("httpx + lxml", "zeep objects")
+        for measurement in compared(what, costs["ours"], name, costs[name])
+    ]
+
+
+def with_latency() -> list[Measurement]:
+    """Rows by id in parallel sessions, against the time that the server's own latency takes."""
+    account = load_catalog()["account"]
+    found = []
+    for latency_ms in LATENCIES_MS:
+        with _simulator(latency_ms) as settings, CrmClient(settings) as crm:
+            pages = crm.read(Query(account))
+            ids = [row.id for page in pages for row in page.rows][: QUERIES * IDS_A_QUERY]
+            bound = QUERIES * latency_ms / 1000 / SESSIONS
+            seconds = []
+            for _ in range(3):
+                started = time.perf_counter()
+                rows = crm.read_ids(account, ids).rows
+                seconds.append(time.perf_counter() - started)
+                assert len(rows) == len(ids)
+        what = f"{QUERIES} queries of {IDS_A_QUERY} ids, {latency_ms} ms latency, {SESSIONS} sessions"
+        found.append(Measurement(what, "s", seconds, "pages x latency / sessions", [bound] * len(seconds)))
+    return found
+
+
+def _account_fields() -> dict[str, Any]:
+    known = {field.name: field for field in OBJECTS["Account"].fields if field.name != "Id"}
+    return dict(list(known.items())[: FIELDS - 1])
+
+
+def _page(types: dict[str, FieldType]) -> bytes:
+    rows = "".join(
+        "<Account>"
+        + "".join(f"<{name}>{_escaped(WIRE[kind].format(number))}</{name}>" for name, kind in types.items())
+        + "</Account>"
+        for number in range(ROWS_A_PAGE)
+    )
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?><SOAP-ENV:Envelope xmlns:SOAP-ENV="{ENVELOPE}"><SOAP-ENV:Body>'
+        '<ns:AccountQueryPage_Output xmlns:ns="urn:crmondemand/ws/ecbs/account/">'
+        f'<ListOfAccount xmlns="urn:/crmondemand/xml/Account/Data" lastpage="true">{rows}</ListOfAccount>'
+        "</ns:AccountQueryPage_Output></SOAP-ENV:Body></SOAP-ENV:Envelope>"
+    ).encode()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;")
+
+
+def _our_reader(query: Query) -> Callable[[str], int]:
+    sessions: dict[str, HttpSession] = {}
+
+    def read(url: str) -> int:
+        session = sessions.setdefault(url, HttpSession(url))
+        answer = read_answer(parse(session.post(b"", "").content), query, 0, ROWS_A_PAGE)
+        assert not answer.page.quarantined
+        return len(answer.page.rows)
+
+    return read
+
+
+def _plain_reader(types: dict[str, FieldType]) -> Callable[[str], int]:
+    """What one would write for one's own, well-behaved server: no check of damage, typed all the same."""
+    client = httpx.Client()
+    convert: dict[str, Callable[[str], Any]] = {
+        name: {
+            FieldType.BOOLEAN: lambda text: text == "true",
+            FieldType.INT: int,
+            FieldType.DATE: date.fromisoformat,
+            FieldType.DATE_TIME: datetime.fromisoformat,
+        }[kind]
+        for name, kind in types.items()
+        if kind not in (FieldType.STRING, FieldType.DECIMAL)
+    }
+
+    def read(url: str) -> int:
+        root = etree.fromstring(client.post(url, content=b"").content)
+        rows = []
+        for element in root.iter("{urn:/crmondemand/xml/Account/Data}Account"):
+            row: dict[str, Any] = {}
+            for child in element:
+                name = str(child.tag).rpartition("}")[2]
+                text = child.text
+                row[name] = convert[name](text) if text and name in convert else text
+            rows.append(row)
+        return len(rows)
+
+    return read
+
+
+def _zeep_reader(operation: Any) -> Callable[[str], int]:
+    client = httpx.Client()
+
+    def read(url: str) -> int:
+        reply = client.post(url, content=b"")
+        response = SimpleNamespace(
+            status_code=200, content=reply.content, headers={"Content-Type": "text/xml"}, encoding="utf-8"
+        )
+        result = operation.binding.process_reply(operation.client, operation.zeep_operation, response)
+        return len(result.Account)
+
+    return read
+
+
+@contextmanager
+def _serving(page: bytes) -> Iterator[str]:
+    """The page, by a process of its own, so that only the reading side is measured."""
+    program = (
+        "import sys; from benchmarks.ingest import serve; serve(sys.stdin.buffer.read())"  # the page comes by stdin
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(page)
+        process.stdin.close()
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
+        finally:
+            process.terminate()
+
+
+def serve(page: bytes) -> None:
+    """Answer every POST with the page; tells the port on standard output."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/xml; charset=utf-8")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - named by the base class
+            """Nothing: a line a request is work too."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever).start()
+    sys.stdout.write(f"{server.server_port}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _simulator(latency_ms: int) -> Iterator[CrmSettings]:
+    """A simulator with enough accounts that puts this much before each answer."""
+    port = free_port()
+    arguments = ["--port", str(port), "--accounts", str(QUERIES * IDS_A_QUERY), "--territories", "10"]
+    arguments += ["--latency-ms", str(latency_ms), "--min-interval-ms", "0"]
+    with subprocess.Popen([sys.executable, "-m", "crm_simulator", *arguments]) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_for(f"{url}/control/summary")
+            yield CrmSettings(f"{url}/Services/Integration", "DEMO/INTEGRATION", "simulator-only", sessions=SESSIONS)
+        finally:
+            process.terminate()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
