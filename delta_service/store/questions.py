@@ -116,7 +116,7 @@ def delta_page(shape: Shape) -> str:
                CASE WHEN row.key IS NOT NULL THEN
                    {_newest("CASE WHEN to_seq > :now THEN 1 ELSE 0 END", "page", "now")} END
         FROM page
-        LEFT JOIN row ON now_version IS NULL AND row.key = page.row_key"""
+        LEFT JOIN row ON row.key = CASE WHEN now_version IS NULL THEN page.row_key END"""
 
 
 def _seen_by_one() -> str:
