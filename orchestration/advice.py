@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar, cast
 
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # has no public name
@@ -54,6 +58,7 @@ ADVICE: Mapping[type[BaseException], str] = {
     dg.Failure: "Do what the message says, then launch the job again.",
     OSError: "Check the disk: is it full, and may this user write to DELTA_HOME? Then run the job again.",
 }
+NOTE = "What to do: "
 UNKNOWN = (
     "This is not foreseen. Nothing half done was published; run the job again. If it fails again, keep the warehouse"
     " file and the run's log for whoever maintains the program."
@@ -71,6 +76,42 @@ def what_to_do(error: BaseException | type[BaseException] | None) -> str:
     """One sentence or two for a person."""
     kind = error if isinstance(error, type) else type(known_cause(error))
     return next((ADVICE[base] for base in kind.__mro__ if base in ADVICE), UNKNOWN)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def advised(compute: Callable[P, R]) -> Callable[P, R]:
+    """An asset's function whose error says what to do as its last line.
+
+    Jobs of operations do it by a hook (``hooks.say_what_to_do``). On assets a hook would write an event for each step
+    that did not fail: ten for each sync.
+    """
+    if inspect.isgeneratorfunction(compute):
+
+        @functools.wraps(compute)
+        def generator(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+            with _advice():
+                yield from cast("Iterator[Any]", compute(*args, **kwargs))
+
+        return cast("Callable[P, R]", generator)
+
+    @functools.wraps(compute)
+    def function(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _advice():
+            return compute(*args, **kwargs)
+
+    return function
+
+
+@contextmanager
+def _advice() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(NOTE + what_to_do(error))
+        raise
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -44,7 +44,7 @@ from orchestration.upkeep import prune_history, stamp_territories
 _catalog = load_catalog()
 _assets = [modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog), territory_rebuild]
 _heartbeat = timedelta(seconds=PipelineSettings.from_environment().heartbeat_seconds)
-# Failed steps say what to do: steps of assets in whatever job, and those of the jobs made of operations.
+# Failed steps say what to do: assets by themselves (advice.advised), operations by their jobs' hook.
 _advice = {say_what_to_do}
 _operators_jobs = [
     preflight_job,
@@ -62,7 +62,7 @@ _operators_jobs = [
 ]
 
 defs = dg.Definitions(
-    assets=[asset.with_attributes(hook_defs=_advice) for asset in with_freshness(_assets, _heartbeat)],
+    assets=with_freshness(_assets, _heartbeat),
     asset_checks=[equals_recompute, digests_agree],
     jobs=[
         sync,

@@ -14,7 +14,7 @@ import dagster as dg
 import httpx
 import orjson
 
-from orchestration.advice import ADVICE, UNKNOWN, what_to_do
+from orchestration.advice import ADVICE, NOTE, UNKNOWN, what_to_do
 from orchestration.pipeline.derive import PublicationHeldError
 from orchestration.settings import AlertSettings
 
@@ -29,7 +29,7 @@ _OURS = {kind.__name__: kind for kind in ADVICE if not issubclass(kind, dg.Failu
 @dg.failure_hook
 def say_what_to_do(context: dg.HookContext) -> None:
     """The last line of a failed step."""
-    context.log.error("What to do: %s", what_to_do(context.op_exception))
+    context.log.error("%s%s", NOTE, what_to_do(context.op_exception))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def cause_of(instance: dg.DagsterInstance, run_id: str) -> Cause:
             error = error.cause
         ours = next((info for info in infos if info.cls_name in _OURS), None)
         if ours:
-            return Cause(str(ours.cls_name), entry.step_key or "", ours.message.partition(": ")[2].strip())
+            message = ours.message.partition(": ")[2].partition(NOTE)[0]
+            return Cause(str(ours.cls_name), entry.step_key or "", message.strip())
         return Cause(str(infos[-1].cls_name) if infos else "", entry.step_key or "")
     return Cause("", "")
 

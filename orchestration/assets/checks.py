@@ -13,6 +13,7 @@ import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
 from delta_service.store.reader import DeltaStoreReader
+from orchestration.advice import advised
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.pipeline.verify import differences, head_differences, row_differences
 from orchestration.pipeline.warehouse import read_state, scalar, statement, write_state
@@ -130,6 +131,7 @@ def store_equals_warehouse(connection: duckdb.DuckDBPyConnection, store: DeltaSt
 
 
 @dg.asset_check(asset="territory_deltas", pool=WRITER_POOL)
+@advised
 def equals_recompute(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """The tables that publications built step by step equal a recompute from the snapshots. Costs a full scan."""
     with warehouse.open() as connection:
@@ -141,6 +143,7 @@ def equals_recompute(warehouse: WarehouseResource) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset="delta_store", pool=WRITER_POOL)
+@advised
 def digests_agree(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Of some territories, others each time, the rows that devices would get add up to the digests they are told."""
     with closing(DeltaStoreReader(warehouse.settings.delta_store_location)) as store:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import dagster as dg
 
+from orchestration.advice import advised
 from orchestration.assets.checks import READ_IN_TIME, read_in_time
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL, table_metadata
 from orchestration.assets.presentation import of_poll
@@ -34,6 +35,7 @@ class PollConfig(dg.Config):
     metadata=table_metadata(MODIFICATION_RECORDS),
     check_specs=[READ_IN_TIME],
 )
+@advised
 def modification_records(
     context: dg.AssetExecutionContext, config: PollConfig, warehouse: WarehouseResource, crm: CrmResource
 ) -> Iterator[dg.MaterializeResult[None]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from orchestration.advice import advised
 from orchestration.assets import lineage
 from orchestration.assets.modification_records import modification_records
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
@@ -40,6 +41,7 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
             "served": "no" if obj.dimension else "yes",
         },
     )
+    @advised
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
     ) -> dg.MaterializeResult[None]:

@@ -8,6 +8,7 @@ import dagster as dg
 import duckdb
 from pydantic import Field
 
+from orchestration.advice import advised
 from orchestration.assets.checks import require_sound
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
 from orchestration.catalog import Catalog
@@ -45,6 +46,7 @@ INLINE = "alignment"
     pool=WRITER_POOL,
     code_version=CODE_VERSION,
 )
+@advised
 def territory_rebuild(
     context: dg.AssetExecutionContext,
     warehouse: WarehouseResource,

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from delta_service.store.reader import DeltaStoreReader
+from orchestration.advice import advised
 from orchestration.assets import lineage
 from orchestration.assets.checks import (
     PUBLICATION_CHECKS,
@@ -64,6 +65,7 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
         ],
         check_specs=list(PUBLICATION_CHECKS.values()),
     )
+    @advised
     def publication(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
     ) -> Iterator[dg.MaterializeResult[None]]:
@@ -94,6 +96,7 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
         tags={"store": "service"},
         check_specs=[STORE_EQUALS_WAREHOUSE],
     )
+    @advised
     def delta_store(
         warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
     ) -> Iterator[dg.MaterializeResult[None]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 
 import orchestration.definitions  # noqa: F401 - loads whatever a run can reach
-from orchestration.advice import ADVICE, UNKNOWN, what_to_do
+from orchestration.advice import ADVICE, UNKNOWN, advised, what_to_do
 from orchestration.crm.errors import CrmUnavailable
 from orchestration.crm.faults import ACTIONS, Fault
 from orchestration.pipeline.alignment import AlignmentFileError
@@ -53,3 +54,25 @@ def test_the_cause_behind_a_failure_is_what_counts() -> None:
     assert what_to_do(unavailable) == ADVICE[CrmUnavailable]
     assert what_to_do(dg.Failure("say more")) == ADVICE[dg.Failure]
     assert what_to_do(ValueError("a bug")) == UNKNOWN
+
+
+def test_a_failed_asset_ends_with_what_to_do_and_a_good_one_writes_no_event_about_it() -> None:
+    @dg.asset
+    @advised
+    def good() -> None:
+        pass
+
+    @dg.asset
+    @advised
+    def bad() -> Iterator[dg.MaterializeResult[None]]:
+        raise CrmUnavailable("the pod is down")
+        yield dg.MaterializeResult()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize([good, bad], instance=instance, raise_on_error=False)
+        (failure,) = run.get_step_failure_events()
+        error = failure.step_failure_data.error
+        assert error is not None
+        assert error.cause is not None
+        assert error.cause.message.rstrip().endswith(f"What to do: {ADVICE[CrmUnavailable]}")
+        assert not [event for event in run.all_events if event.event_type_value.startswith("HOOK")]
