@@ -1,0 +1,92 @@
+"""The end-to-end test once more, with real processes, on PostgreSQL; and what only that has: replicas and restarts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import test_random_steps
+from tests.e2e.changes import RandomChanges
+from tests.e2e.device import Device
+from tests.e2e.system import BIN, System, answers, free_port, running_system, wait_until
+from tests.e2e.test_crashes import kill_after
+from tests.e2e.test_random_steps import NO_GUARD, check_recompute, sync
+from tests.postgres.cluster import Cluster, new_location
+
+pytestmark = pytest.mark.e2e
+
+# Fewer than on SQLite: all but the store is the same.
+STEPS = 40
+ROUNDS = 6
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.destroy()
+
+
+def test_every_device_holds_exactly_its_territories_after_each_poll(
+    tmp_path: Path, e2e_seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELTA_STORE_URL", str(new_location("postgres", tmp_path)))
+    monkeypatch.setattr(test_random_steps, "STEPS", STEPS)
+    test_random_steps.test_every_device_holds_exactly_its_territories_after_each_poll(tmp_path, e2e_seed)
+    assert not (tmp_path / "delta.sqlite").exists()
+
+
+def test_two_services_and_a_pipeline_go_on_through_crashes_of_the_server_and_of_syncs(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    rng = random.Random(5)
+    with running_system(tmp_path, DELTA_STORE_URL=cluster.url(), **NO_GUARD) as system:
+        system.start_crm(accounts=80, territories=4, seed=5)
+        changes = RandomChanges(system, 5)
+        system.run_job("full_load")
+        system.start_service()
+        second = start_second_service(system)
+        system.wait_published()
+        devices = [
+            Device(t, system.service, f"/v1/territories/{t}/delta", system.token(t)) for t in changes.territories
+        ]
+        for _ in range(ROUNDS):
+            for _ in range(rng.randint(1, 4)):
+                changes.step()
+            system.control("clock", advance_seconds=3)
+            if rng.random() < 0.5:
+                kill_after(system, "sync", rng.uniform(2, 6))
+            else:
+                job = system.start_job("sync")
+                cluster.stop()
+                cluster.start()
+                job.wait(timeout=120)
+            published = sync(system)
+            check_recompute(tmp_path)
+            system.wait_served()
+            for device in devices:
+                device.base = rng.choice([system.service, second])
+                wait_until(lambda device=device: polled(system, device), 60, "an answer after the crash")  # type: ignore[misc]
+                device.expect(published.view({device.name}))
+
+
+def start_second_service(system: System) -> str:
+    port = free_port()
+    system._start("second", [BIN / "python", "-m", "delta_service", "--port", port])
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: answers(f"{url}/readyz"), 30, "the second service is ready")
+    return url
+
+
+def polled(system: System, device: Device) -> bool:
+    """Whether the poll was answered; a 503 is to be asked again, and anything else that is not right fails."""
+    try:
+        device.poll(system.http, limit=20)
+    except AssertionError as error:
+        if not str(error).startswith(f"{device.name}: 503"):
+            raise
+        return False
+    return True
