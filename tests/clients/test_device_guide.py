@@ -1,12 +1,16 @@
-"""What the device guide says is true: each code has advice, its SQL runs, its example is the published one."""
+"""What the device guide says is true: each code has advice, its SQL runs, its Swift parses, its example is published."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+from collections.abc import Iterator
 
 import apsw
+import pytest
+import tree_sitter_swift
+from tree_sitter import Language, Node, Parser
 
 from tests.e2e.system import PROJECT
 
@@ -66,6 +70,45 @@ def test_the_guides_tables_and_statements_run_and_do_what_it_says() -> None:
     assert rows() == texts[1:]
     assert list(device.execute("SELECT account_id FROM row WHERE object = 'account' ORDER BY id")) == [("C",), ("D",)]
     assert list(device.execute("SELECT * FROM staged")) == []
+
+
+def parsed(swift: str) -> Node:
+    return Parser(Language(tree_sitter_swift.language())).parse(swift.encode()).root_node
+
+
+def faults(node: Node) -> Iterator[str]:
+    """Where the text is not Swift, by line within it."""
+    if node.is_error or node.is_missing:
+        yield f"line {node.start_point.row + 1}: {node}"
+    for child in node.children:
+        yield from faults(child)
+
+
+@pytest.mark.parametrize("snippet", blocks("swift"), ids=lambda snippet: snippet.splitlines()[0])
+def test_each_swift_snippet_is_swift(snippet: str) -> None:
+    assert list(faults(parsed(snippet))) == []
+    # The parser finds what a slip of the pen leaves behind.
+    assert list(faults(parsed(snippet.replace("}", "", 1))))
+    assert list(faults(parsed(snippet.replace("func ", "funk ", 1))))
+
+
+def strings(node: Node) -> Iterator[str]:
+    if node.type in ("line_string_literal", "multi_line_string_literal"):
+        text = node.text
+        assert text is not None
+        yield text.decode().strip('"').strip()
+    for child in node.children:
+        yield from strings(child)
+
+
+def test_each_statement_in_a_swift_snippet_runs_on_the_guides_tables() -> None:
+    device = apsw.Connection(":memory:")
+    for block in blocks("sql"):
+        device.execute(block)
+    statements = [text for block in blocks("swift") for text in strings(parsed(block)) if re.match("[A-Z]{5,} ", text)]
+    assert len(statements) == "".join(blocks("swift")).count("sql:") >= 10
+    for statement in statements:
+        device.execute(statement, ["{}"] * statement.count("?"))
 
 
 def test_the_worked_example_is_the_published_one() -> None:

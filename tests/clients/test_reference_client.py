@@ -20,7 +20,6 @@ from tests.clients.conftest import Served, bearer
 from tests.clients.devices import Line, device, pulled, rows_in
 from tests.delta_service.test_process import wait_until
 
-# Of the longer test once before a release: 120 is an hour of two crashes a minute.
 CRASHES = int(os.environ.get("DELTA_CLIENT_CRASHES", "10"))
 T1 = "/v1/territories/T1"
 
@@ -119,6 +118,7 @@ def command(service: Served, file: Path, *options: str) -> list[str]:
 
 
 def test_a_client_killed_at_random_moments_ends_equal_to_the_oracle(service: Served, file: Path) -> None:
+    """``DELTA_CLIENT_CRASHES`` sets how often: 120 crashes stand for two a minute during an hour."""
     dice = random.Random(5)
     staged_at_death = 0
     for crash in range(CRASHES):
