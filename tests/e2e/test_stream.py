@@ -32,12 +32,13 @@ def test_a_stream_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: P
         devices = [
             Device(t, system.service, f"/v1/territories/{t}/delta", system.token(t)) for t in changes.territories
         ]
-        for _ in range(KILLS):
+        for number in range(KILLS):
             process = system.start_job("stream")
             before = published(system)
-            # From here on it is streaming; let it be caught anywhere in a sync.
-            changes.step()
+            account = next(record["Id"] for record in system.records("Account") if record["TerritoryId"])
+            system.control("update", object="Account", id=account, fields={"AccountName": f"Clinic {number}"})
             system.control("clock", advance_seconds=3)
+            # Once that is published it is streaming; then let it be caught anywhere in a sync.
             wait_until(lambda seq=before: published(system) > seq, 120, "the stream publishes")  # type: ignore[misc]
             changes.step()
             system.control("clock", advance_seconds=3)
