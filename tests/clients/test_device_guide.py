@@ -1,4 +1,4 @@
-"""What the device guide says is true: each code has advice, its SQL runs, its Swift parses, its example is published."""
+"""What the device guide says is true: a way out of each code, SQL that runs, Swift that parses, a true example."""
 
 from __future__ import annotations
 
