@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import derive, event_log
+from benchmarks import absence, derive, event_log, ingest, paging
 from benchmarks.results import save, table
 from benchmarks.serving import SCENARIOS as SERVING
 
-SCENARIOS = {"realign": derive.realign, "trickle": derive.trickle, "event_log": event_log.event_log, **SERVING}
+SCENARIOS = {
+    "realign": derive.realign,
+    "trickle": derive.trickle,
+    "ingest": ingest.ingest,
+    "absence": absence.absence,
+    "paging": paging.paging,
+    "event_log": event_log.event_log,
+    **SERVING,
+}
 
 
 def main() -> int:
