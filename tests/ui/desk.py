@@ -77,6 +77,12 @@ class Desk(System):
         unfinished = RunsFilter(statuses=[DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
         wait_until(lambda: not self.instance.get_runs(unfinished), PATIENCE_SECONDS, "all runs have ended")
 
+    def sensor_says(self, name: str) -> str:
+        """Why the sensor's newest tick launched nothing; empty if it did, or is still at work."""
+        (state,) = [one for one in self.instance.all_instigator_state() if one.instigator_name == name]
+        (tick,) = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        return tick.skip_reason or ""
+
     def territories(self) -> list[str]:
         """Ids of territories that have accounts, in the order of their names."""
         names = self.names()

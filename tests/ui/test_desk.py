@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dagster import DagsterRunStatus
+from dagster import DagsterEventType, DagsterRunStatus
 from playwright.sync_api import expect
 
 from tests.e2e.system import wait_until
@@ -123,6 +123,47 @@ def test_numbers_are_plotted_over_runs_and_publications_are_drawn(ui: DagsterPag
     ui.see("crm_lag_seconds").scroll_into_view_if_needed()
     expect(ui.page.locator("canvas").first).to_be_visible(timeout=PATIENCE_MS)
     ui.picture("plots")
+
+
+def test_a_pod_that_cannot_be_reached_is_waited_for(ui: DagsterPages, desk: Desk) -> None:
+    desk.control("faults", kind="html", times=1000)
+    try:
+        said = "the CRM cannot be asked"
+        wait_until(lambda: said in desk.sensor_says("crm_changes"), PATIENCE_SECONDS, "the sensor says so")
+        ui.sensor("crm_changes")
+        # The newest tick of all may still be at work.
+        ui.page.get_by_text("0 runs requested").nth(1).hover()
+        ui.see(said)
+        ui.picture("outage")
+    finally:
+        desk.http.delete(f"http://127.0.0.1:{desk.crm_port}/control/faults")
+    before = desk.published_seq()
+    territory = desk.territories()[0]
+    account = next(row["Id"] for row in desk.records("Account") if row["TerritoryId"] == territory)
+    desk.control("update", object="Account", id=account, fields={"Priority": "Low"})
+    wait_until(lambda: desk.published_seq() > before, PATIENCE_SECONDS, "the change made meanwhile is published")
+    desk.expect_served(territory)
+
+
+def test_after_27_days_without_reading_everything_is_loaded_again_by_itself(ui: DagsterPages, desk: Desk) -> None:
+    left, right = desk.territories()[:2]
+    desk.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 6, "events": False})
+    desk.control("clock", advance_seconds=27 * 86_400)
+    desk.wait_until_quiet()
+    syncs = len(desk.runs("sync"))
+    ui.launch("sync", "sync")
+    loaded = desk.wait_for_run("sync", SUCCESS, after=syncs)
+    for territory in (left, right):
+        desk.expect_served(territory)
+    whole = [
+        run.run_id
+        for run in [loaded, *desk.runs("sync")[:2]]
+        for entry in desk.instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
+        if "| full load |" in entry.to_json()
+    ]
+    assert whole
+    ui.asset("modification_records", "events")
+    ui.see("full_load")
 
 
 def test_no_event_of_any_run_holds_personal_data(desk: Desk) -> None:
