@@ -2,9 +2,6 @@
 
 Only what a change can reach is recomputed: the rows read anew, and, object by object with parents first, the rows that
 hang on a row whose territories changed. ``recompute_*`` in ``verify`` says the same from nothing.
-
-No table is inserted into twice in one transaction if the first time may bring no row: in DuckDB 2.0.0, when a later
-insert brings 122,880 rows or more, joins then do not find them (an empty insert spoils the table's statistics).
 """
 
 from __future__ import annotations
