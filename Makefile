@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test laws lint format lock bench wheelhouse clean
+.PHONY: help install demo test laws lint format lock bench pictures wheelhouse clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ lock: install  ## resolve pyproject.toml into requirements.lock
 
 bench: install  ## run the benchmarks (one: make bench S=realign)
 	$(BIN)/python -m benchmarks $(S)
+
+pictures: install  ## renew the operator guide's pictures (needs chromium)
+	$(BIN)/python -m tests.ui.screenshots
 
 wheelhouse: install  ## download the locked packages for building an image without network
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
