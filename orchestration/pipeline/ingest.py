@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -120,9 +120,11 @@ def poll(
     watermark = None if stored is None else datetime.fromisoformat(stored)
     clock = crm.clock()
     server_now = to_stored(clock.now)
-    too_old = watermark is None or server_now - watermark > timedelta(days=settings.reload_after_days)
+    unread = timedelta(0) if watermark is None else max(timedelta(0), server_now - watermark)
+    too_old = watermark is None or unread > timedelta(days=settings.reload_after_days)
     if full_load or too_old:
-        return _begin_full_load(open_warehouse, catalog, to_stored(clock.surely_past), settings, too_old)
+        begun = _begin_full_load(open_warehouse, catalog, to_stored(clock.surely_past), settings, too_old)
+        return replace(begun, unread=unread)
     assert watermark is not None
     window = plan_window(watermark, server_now, settings)
     next_watermark = plan_window(watermark, to_stored(clock.surely_past), settings).upper
@@ -162,7 +164,7 @@ def poll(
     read_whole = slices == [window]
     return PollResult(
         watermark=next_watermark,
-        unread=max(timedelta(0), server_now - watermark),
+        unread=unread,
         window=window,
         events_read=len(events),
         events_new=len(new),

@@ -29,6 +29,8 @@ def test_a_lapse_of_more_than_25_days_is_a_full_load_and_a_shorter_one_is_not(
         bench.crm.tables["ModificationTracking"].clear()
     result = poll(bench.open, bench.crm, CATALOG, bench.settings)  # type: ignore[arg-type]
     assert result.full_load is full_load
+    # Either way the check of the log says how long nobody had read it.
+    assert days - 1 < result.unread / timedelta(days=1) < days + 1
     bench.hydrate()
     assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("renamed",)]
     assert not poll(bench.open, bench.crm, CATALOG, bench.settings).full_load  # type: ignore[arg-type]
