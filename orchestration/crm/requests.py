@@ -50,9 +50,11 @@ class _Template:
             children = _child(row, link.list)
             children.set("startrownum", str(child_start_row))
             _sort(_child(children[0], link.field), descending=False)
-        _descendant(envelope, "ViewMode").text = query.view_mode
+        arguments = rows.getparent()
+        assert arguments is not None
+        _child(arguments, "ViewMode").text = query.view_mode
         if query.book_id is not None:
-            _descendant(envelope, "BookId").text = query.book_id
+            _child(arguments, "BookId").text = query.book_id
         return Request(self.operation, envelope, operations=1)
 
 

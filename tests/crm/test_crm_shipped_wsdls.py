@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from lxml import etree
 
-from orchestration.catalog import load_catalog
+from orchestration.catalog import DEFAULT_PATH, load_catalog
 from orchestration.crm import MODIFICATION_TRACKING, Query, Shape
 from orchestration.crm.requests import Request, RequestFactory
 from orchestration.crm.services import clock_request, deleted_items_request
@@ -49,6 +49,21 @@ def test_a_valid_request_is_built_for_every_object_of_the_default_catalog(shape:
         *Query(shape).types,
         *(link.list for link in shape.links),
     }
+
+
+def test_each_request_about_a_book_names_its_own_and_asks_for_all_of_a_rows_books() -> None:
+    account = load_catalog(DEFAULT_PATH.parents[1] / "docs/books.yaml")["account"]
+    factory = RequestFactory(WSDLS)
+    for book in ("1-FIRST", "1-SECOND"):
+        request = factory.query_page(Query(account, book_id=book), 0, 100)
+        assert_valid(request)
+        rows = next(request.envelope.iter("{*}ListOfAccount"))
+        arguments = rows.getparent()
+        assert arguments is not None
+        assert arguments.findtext("{*}BookId") == book
+        assert arguments.findtext("{*}IncludeSubBooks") == "false"
+        assert [element.text for element in rows.iter("{*}BookId")] == [None]
+    assert next(factory.query_page(Query(account), 0, 100).envelope.iter("{*}IncludeSubBooks"), None) is None
 
 
 def test_the_requests_of_the_older_services_are_valid() -> None:
