@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,14 +59,15 @@ async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive:
     # Servers do not fail a send to nobody, so the end of the connection has to be watched for.
     until_gone = asyncio.timeout(None)
     try:
-        async with until_gone, aclosing(stream) as pieces:
-            watching = asyncio.create_task(_end_when_gone(receive, until_gone))
+        async with until_gone:
+            watch = _ReaderWatch(receive, until_gone)
             try:
-                async for piece in pieces:
+                async for piece in stream:
                     await _send_pieces(piece, send, stall_seconds)
                 await send({"type": "http.response.body", "body": b""})
             finally:
-                watching.cancel()
+                watch.end()
+                await stream.aclose()
     except TimeoutError:
         if not until_gone.expired():
             raise
@@ -83,7 +83,31 @@ async def _send_pieces(content: bytes, send: Send, stall_seconds: float) -> None
             raise SlowReaderError from error
 
 
-async def _end_when_gone(receive: Receive, until_gone: asyncio.Timeout) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    until_gone.reschedule(asyncio.get_running_loop().time())
+class _ReaderWatch:
+    """Expires a timeout when the reader goes away.
+
+    By callbacks: the server's own future is all that waits, where a task for each of thousands of listeners would.
+    """
+
+    __slots__ = ("_message", "_receive", "_until_gone")
+
+    def __init__(self, receive: Receive, until_gone: asyncio.Timeout) -> None:
+        self._receive = receive
+        self._until_gone = until_gone
+        self._wait()
+
+    def end(self) -> None:
+        self._message.remove_done_callback(self._heard)
+        self._message.cancel()
+
+    def _wait(self) -> None:
+        self._message = asyncio.ensure_future(self._receive())
+        self._message.add_done_callback(self._heard)
+
+    def _heard(self, message: asyncio.Future[MutableMapping[str, Any]]) -> None:
+        if message.cancelled():
+            return
+        if message.exception() is None and message.result()["type"] != "http.disconnect":
+            self._wait()
+        else:
+            self._until_gone.reschedule(asyncio.get_running_loop().time())

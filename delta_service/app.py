@@ -90,21 +90,26 @@ class DeltaService:
         name, territory = route
         request = scoped_request(scope, receive, territory)
         method = scope["method"]
+        # Thousands wait here for news, and what is still wanted of this is in the request.
+        del scope
         try:
             if method not in METHODS[name]:
                 raise method_not_allowed(", ".join(METHODS[name]))
             answer = await self._answers[name](request)
         except Exception as error:
             answer = refusal(error, request.request_id)
+        head_only = method == "HEAD"
         try:
-            await self._send(answer, request.request_id, send, receive, head_only=method == "HEAD")
+            if answer.large:
+                await self._send_large(answer, request.request_id, send, receive, head_only=head_only)
+            else:
+                await answer.send(send, receive, self._stall_seconds, head_only=head_only)
         except SlowReaderError:
             log.info("request %s: cut off, its reader is too slow", request.request_id)
 
-    async def _send(self, answer: Answer, request_id: str, send: Send, receive: Receive, *, head_only: bool) -> None:
-        if not answer.large:
-            await answer.send(send, receive, self._stall_seconds, head_only=head_only)
-            return
+    async def _send_large(
+        self, answer: Answer, request_id: str, send: Send, receive: Receive, *, head_only: bool
+    ) -> None:
         try:
             with self._outflow.sending(answer.body):
                 await answer.send(send, receive, self._stall_seconds, head_only=head_only)

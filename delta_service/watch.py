@@ -105,7 +105,7 @@ class StoreWatch:
         """
         self._last: StoreState | None = None
         self._unreachable = False
-        self._waiting: dict[Scope, asyncio.Event] = {}
+        self._waiting: dict[Scope, set[asyncio.Future[bool]]] = {}
         self.waiting = 0
         """Long polls and listeners that wait for a change now."""
         self.stopping = False
@@ -172,25 +172,29 @@ class StoreWatch:
         self.admit_waiting(caller)
         if self.state is None or touched_seq(scope, self.state) > seen_seq:
             return True
-        event = self._waiting.setdefault(scope, asyncio.Event())
+        # Thousands wait: a bare future and its timer are the least that each can have.
+        loop = asyncio.get_running_loop()
+        news: asyncio.Future[bool] = loop.create_future()
+        timer = loop.call_later(timeout_seconds, _settle, news, False)
+        others = self._waiting.setdefault(scope, set())
+        others.add(news)
         self.waiting += 1
         caller.waiting += 1
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await event.wait()
-        except TimeoutError:
-            return False
+            return await news
         finally:
+            timer.cancel()
             self.waiting -= 1
             caller.waiting -= 1
-        return not self.stopping
+            others.discard(news)
+            if not others and self._waiting.get(scope) is others:
+                del self._waiting[scope]
 
     def stop(self) -> None:
         """Let everybody go who waits."""
         self.stopping = True
-        for event in self._waiting.values():
-            event.set()
-        self._waiting.clear()
+        for scope in list(self._waiting):
+            self._tell(scope, news=False)
 
     def close(self) -> None:
         self._pool.close()
@@ -211,4 +215,13 @@ class StoreWatch:
         known_seq = before.published_seq if before is not None and same_history else -1
         for scope in list(self._waiting):
             if touched_seq(scope, state) > known_seq:
-                self._waiting.pop(scope).set()
+                self._tell(scope, news=True)
+
+    def _tell(self, scope: Scope, *, news: bool) -> None:
+        for waiter in self._waiting.pop(scope):
+            _settle(waiter, news)
+
+
+def _settle(waiter: asyncio.Future[bool], news: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(news)
