@@ -139,8 +139,12 @@ def test_nothing_new_asks_no_store(run: RunScenario, monkeypatch: pytest.MonkeyP
             raise AssertionError("the store was asked")
 
         monkeypatch.setattr(running.service._pool, "run", forbidden)
+        monkeypatch.setattr(running.service._pool, "run_here", forbidden)
         for since in (cursor, 4):
-            assert (await device.get("north", since=since)).json() == EMPTY
+            answer = await device.get("north", since=since)
+            assert answer.json() == EMPTY
+            known = {"If-None-Match": answer.headers["etag"]}
+            assert (await device.get("north", known, since=since)).status_code == 304
 
     run(scenario)
 
