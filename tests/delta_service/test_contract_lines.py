@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+import duckdb
 import httpx
 import jwt
 import pytest
@@ -14,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from delta_service import problems
 from delta_service.auth import mint
+from orchestration.catalog import FieldType, load_catalog
+from orchestration.pipeline.views import body_expression
 from tests.delta_service.conftest import C1, SECRET, WORLDS, Running, RunScenario, service_of, world
 from tests.delta_service.model import OBJECTS, body_of, published_at, version_of
 from tests.delta_service.test_refusals import assert_problem
@@ -25,6 +28,16 @@ HEADER_OF = {
     "digest": "sync-digest", "mode": "sync-mode", "next": "link",
 }  # fmt: skip
 NDJSON = {"Accept": "application/x-ndjson"}
+
+# Of each type: the warehouse's column, a value there, and the same as devices get it.
+WRITTEN = {
+    FieldType.STRING: ("VARCHAR", "'Käthe \"K.\" / O''Neil\n'", '"Käthe \\"K.\\" / O\'Neil\\n"'),
+    FieldType.BOOLEAN: ("BOOLEAN", "true", "true"),
+    FieldType.INT: ("BIGINT", "42", "42"),
+    FieldType.DECIMAL: ("VARCHAR", "'1200.50'", "1200.50"),
+    FieldType.DATE: ("DATE", "DATE '2026-11-24'", '"2026-11-24"'),
+    FieldType.DATE_TIME: ("TIMESTAMP", "TIMESTAMP '2026-11-24 05:58:12'", '"2026-11-24T05:58:12Z"'),
+}
 
 
 def link_of(answer: httpx.Response) -> str:
@@ -212,3 +225,21 @@ def test_every_object_is_there_with_parents_first_whatever_has_changed(run: RunS
             assert all(list(lists) == ["insert", "update", "deleted"] for lists in answer.values())
 
     run(scenario)
+
+
+@pytest.mark.parametrize("name", ["account", "contact", "opportunity", "activity", "order"])
+def test_a_served_row_has_its_id_first_then_all_fields_in_camel_case_as_json(name: str) -> None:
+    obj = load_catalog()[name]
+    with duckdb.connect() as connection:
+        columns = ["? AS row_id", *(f'{WRITTEN[kind][1]} AS "{field}"' for field, kind in obj.fields.items())]
+        blank = ["? AS row_id", *(f'NULL::{WRITTEN[kind][0]} AS "{field}"' for field, kind in obj.fields.items())]
+        texts = []
+        for one in (columns, blank):
+            answer = connection.execute(f"SELECT {body_expression(obj)} FROM (SELECT {', '.join(one)})", ["1-A"])
+            ((text,),) = answer.fetchall()
+            texts.append(text)
+    members = [field[0].lower() + field[1:] for field in obj.fields]
+    values = [WRITTEN[kind][2] for kind in obj.fields.values()]
+    first = f'{{"{name}Id":"1-A"'
+    assert texts[0] == first + "".join(f',"{m}":{value}' for m, value in zip(members, values, strict=True)) + "}"
+    assert texts[1] == first + "".join(f',"{m}":null' for m in members) + "}"
