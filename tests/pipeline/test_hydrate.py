@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import pytest
 
 from orchestration.catalog import load_catalog
 from orchestration.crm.client import Found
-from orchestration.crm.errors import CrmNoAccess
+from orchestration.crm.errors import CrmNoAccess, CrmRefused
 from orchestration.crm.rows import Defect
 from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
@@ -325,3 +326,17 @@ def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_ba
     bench.crm.now += timedelta(hours=1)
     bench.sync(reconcile="census")
     assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",), ("N",)]
+
+
+@pytest.mark.parametrize(("code", "given_up"), [("SBL-EAI-04471", True), ("SBL-EAI-04316", False)])
+def test_a_book_that_is_gone_does_not_block_the_work_list(bench: Bench, code: str, given_up: bool) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CrmRefused("AccountQueryPage", (code,))
+
+    bench.crm.read = refuse  # type: ignore[method-assign, assignment]
+    with bench.open() as connection:
+        store_requests(connection, [ReadRequest("account", "book", "", "B1", "territory rebuild")], utc_now())
+    with contextlib.nullcontext() if given_up else pytest.raises(CrmRefused):
+        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])  # type: ignore[arg-type]
+    assert bench.query("SELECT count(*) FROM read_requests") == [(0 if given_up else 1,)]
+    assert bench.states("account") == {"A": "live", "B": "live"}
