@@ -89,15 +89,17 @@ class _ReaderWatch:
     By callbacks: the server's own future is all that waits, where a task for each of thousands of listeners would.
     """
 
-    __slots__ = ("_message", "_receive", "_until_gone")
+    __slots__ = ("_ended", "_message", "_receive", "_until_gone")
 
     def __init__(self, receive: Receive, until_gone: asyncio.Timeout) -> None:
         self._receive = receive
         self._until_gone = until_gone
+        self._ended = False
         self._wait()
 
     def end(self) -> None:
-        self._message.remove_done_callback(self._heard)
+        # A message that is there already will still be heard, and the timeout is over by then.
+        self._ended = True
         self._message.cancel()
 
     def _wait(self) -> None:
@@ -105,7 +107,7 @@ class _ReaderWatch:
         self._message.add_done_callback(self._heard)
 
     def _heard(self, message: asyncio.Future[MutableMapping[str, Any]]) -> None:
-        if message.cancelled():
+        if self._ended or message.cancelled():
             return
         if message.exception() is None and message.result()["type"] != "http.disconnect":
             self._wait()

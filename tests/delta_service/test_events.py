@@ -190,6 +190,31 @@ def test_a_reader_that_takes_nothing_is_cut_off() -> None:
     assert closed
 
 
+def test_a_reader_that_goes_away_as_its_stream_ends_disturbs_nobody() -> None:
+    failures: list[dict[str, Any]] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, failure: failures.append(failure))
+
+        async def pieces() -> Any:
+            yield b"piece"
+
+        async def send(_: Any) -> None:
+            pass
+
+        def receive() -> Any:
+            gone = loop.create_future()
+            gone.set_result({"type": "http.disconnect"})
+            return gone
+
+        await Answer(200, stream=pieces()).send(send, receive, stall_seconds=5)
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert failures == []
+
+
 async def _explained(device: Device, territory: str, row: tuple[str, str]) -> dict[str, Any]:
     answer = await device.get("/v1/explain", territory=territory, object=row[0], rowId=row[1])
     assert answer.status_code == 200, answer.text
