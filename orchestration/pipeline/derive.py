@@ -87,7 +87,7 @@ def derive(
     if held:
         connection.execute("ROLLBACK")
         _hold(connection, held, now)
-        raise PublicationHeldError(_held_message(held, guard))
+        raise PublicationHeldError(_held_message(held, guard, _names(connection)))
     connection.execute("COMMIT")
     return result
 
@@ -248,14 +248,21 @@ def _hold(connection: duckdb.DuckDBPyConnection, losses: list[Loss], now: dateti
         )
 
 
-def _held_message(losses: list[Loss], guard: Guard) -> str:
+def _names(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """How people call territories."""
+    return {"*": "all territories together"} | {
+        territory: f"{name} ({territory})" if name else territory
+        for territory, name in connection.execute("SELECT territory, name FROM territory").fetchall()
+    }
+
+
+def _held_message(losses: list[Loss], guard: Guard, names: dict[str, str]) -> str:
     worst = ", ".join(
-        f"{'all territories together' if loss.territory == '*' else loss.territory}: {loss.deletes} of {loss.rows}"
-        for loss in losses[:5]
+        f"{names.get(loss.territory, loss.territory)}: {loss.deletes} of {loss.rows}" for loss in losses[:5]
     )
     return (
         f"Held, not published: devices would lose more than {guard.max_share:.0%} of their rows at once ({worst}"
-        f"{', ...' if len(losses) > 5 else ''}). Look at table held_publication. If the change is meant, run the job "
+        f"{', ...' if len(losses) > 5 else ''}). If the change is meant, run the job "
         "release_held_publication with a reason; if not, mend it in the CRM, and run reject_held_publication: the next "
         "sync reads those rows again."
     )
