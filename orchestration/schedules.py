@@ -14,7 +14,7 @@ hourly_sweep = dg.ScheduleDefinition(
     job=sweep, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )
 
-# A census costs one operation for each hundred rows of the CRM.
+# A census costs one operation for each hundred rows of the CRM, and CENSUS_LINK_ROWS more for each object with links.
 weekly_census = dg.ScheduleDefinition(
     job=census, cron_schedule="0 2 * * 0", default_status=dg.DefaultScheduleStatus.RUNNING
 )

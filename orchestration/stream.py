@@ -129,7 +129,7 @@ class Follower:
             spent = self._crm.client.operations_spent - before
             deltas = of_publication(connection, published, as_of, utc_now())
             records = [_record("modification_records", of_poll(connection, polled, spent))]
-            records += [_record(name, of_snapshot(found, 0, None)) for name, found in read.items() if _tells(found)]
+            records += [_record(name, of_snapshot(found, 0, {})) for name, found in read.items() if _tells(found)]
             if published:
                 records += [_record(name, numbers(published)) for name in ("row_versions", "visibility")]
             records += [_record("territory_deltas", deltas), _record("delta_store", of_delta_store(replicated))]

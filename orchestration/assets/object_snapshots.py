@@ -8,7 +8,7 @@ from orchestration.advice import advised
 from orchestration.assets import lineage
 from orchestration.assets.modification_records import modification_records
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
-from orchestration.assets.presentation import changed_rows, of_snapshot
+from orchestration.assets.presentation import changed_rows, of_snapshot, quarantined_rows
 from orchestration.catalog import TERRITORY, Catalog, CatalogObject
 from orchestration.partitions import keep_in_step, partition_key
 from orchestration.pipeline.hydrate import hydrate
@@ -55,16 +55,18 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
             )
         if result.quarantined:
             context.log.warning(
-                "%d %s rows could not be understood; see table quarantine", result.quarantined, obj.name
+                "%d %s rows could not be understood; see quarantined_rows", result.quarantined, obj.name
             )
         if obj.name == TERRITORY:
             with warehouse.open() as connection:
                 keys = [partition_key(row_id, name) for row_id, name in served_territories(connection)]
             keep_in_step(context.instance, keys)
-        rows = None
-        if result.changed or result.deleted or result.lost:
+        tables = {}
+        if result.changed or result.deleted or result.lost or result.quarantined:
             with warehouse.open() as connection:
-                rows = changed_rows(connection, obj)
-        return dg.MaterializeResult(metadata=of_snapshot(result, crm.client.operations_spent - before, rows))
+                tables["changed_rows"] = changed_rows(connection, obj)
+                if result.quarantined:
+                    tables["quarantined_rows"] = quarantined_rows(connection, obj)
+        return dg.MaterializeResult(metadata=of_snapshot(result, crm.client.operations_spent - before, tables))
 
     return snapshot

@@ -60,8 +60,8 @@ def of_poll(connection: duckdb.DuckDBPyConnection, result: PollResult, operation
     return metadata
 
 
-def of_snapshot(result: HydrationResult, operations: int, changed_rows: dg.MetadataValue | None) -> Metadata:
-    """Of reading one object."""
+def of_snapshot(result: HydrationResult, operations: int, tables: Metadata) -> Metadata:
+    """Of reading one object; ``tables`` show some of its rows."""
     metadata: Metadata = {
         "dagster/row_count": dg.MetadataValue.int(result.live_rows),
         "rows_read": dg.MetadataValue.int(result.rows_read),
@@ -74,9 +74,7 @@ def of_snapshot(result: HydrationResult, operations: int, changed_rows: dg.Metad
     }
     if result.by_reason:
         metadata["read_because"] = table("reason|requests", sorted(result.by_reason.items()))
-    if changed_rows is not None:
-        metadata["changed_rows"] = changed_rows
-    return metadata
+    return metadata | tables
 
 
 def changed_rows(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> dg.MetadataValue:
@@ -88,6 +86,16 @@ def changed_rows(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> d
         {"object": obj.name, "limit": ROWS_SHOWN},
     ).fetchall()
     return table("row|state|modified (UTC)", rows)
+
+
+def quarantined_rows(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> dg.MetadataValue:
+    """The rows that could last not be understood, and why; never the value at fault."""
+    rows = connection.execute(
+        "SELECT row_id, field, reason, strftime(seen_at, '%m-%d %H:%M:%S') FROM quarantine"
+        " WHERE object = $object ORDER BY seen_at DESC, row_id LIMIT $limit",
+        {"object": obj.name, "limit": ROWS_SHOWN},
+    ).fetchall()
+    return table("row|field|reason|seen (UTC)", rows)
 
 
 def numbers(result: PublicationResult | None) -> Metadata:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 import dagster as dg
+import duckdb
 import pytest
 from lxml import etree
 
 from orchestration.assets import lineage
 from orchestration.assets.links import ServiceLinks
 from orchestration.assets.plots import INLINE_CHARACTERS, bars
-from orchestration.assets.presentation import table
+from orchestration.assets.presentation import quarantined_rows, table
 from orchestration.catalog import load_catalog
 from orchestration.definitions import defs
+from orchestration.pipeline.schema import QUARANTINE
 
 
 def picture(series: dict[str, list[int]]) -> etree._Element:
@@ -89,3 +91,17 @@ def test_a_snapshot_says_how_its_rows_reach_a_territory() -> None:
     assert lineage.reach(catalog["account"]) == "A row reaches a territory by its own TerritoryId."
     assert "with its account, by AccountId or with each linked account" in lineage.reach(catalog["contact"])
     assert lineage.reach(catalog["user"]).startswith("Not served")
+
+
+def test_rows_in_quarantine_are_shown_with_the_reason() -> None:
+    catalog = load_catalog()
+    with duckdb.connect() as connection:
+        connection.execute(QUARANTINE.ddl)
+        connection.execute(
+            "INSERT INTO quarantine VALUES"
+            " ('contact', '1-C', 'LastUpdated', 'no date', TIMESTAMP '2026-11-24 06:00:00'),"
+            " ('account', '1-A', 'AnnualRevenue', 'no decimal', TIMESTAMP '2026-11-24 06:00:01')"
+        )
+        text = quarantined_rows(connection, catalog["account"]).value
+    assert str(text).endswith("| 1-A | AnnualRevenue | no decimal | 11-24 06:00:01 |")
+    assert "1-C" not in str(text)
