@@ -25,7 +25,8 @@ from delta_service.store.changes import (
     StoreIdentity,
     VisibilityInterval,
 )
-from delta_service.store.reader import DeltaStoreReader, Position, View
+from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.views import Position, View
 from delta_service.store.writer import DeltaStoreWriter
 
 TERRITORIES = 20

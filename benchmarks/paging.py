@@ -6,7 +6,8 @@ from benchmarks.changes import change_some
 from benchmarks.cost import Cost, compared, cost
 from benchmarks.data import CATALOG, NO_GUARD, NOW, SMALL, Stores, published
 from benchmarks.results import Measurement
-from delta_service.store.reader import DeltaRow, DeltaStoreReader, Position, View
+from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.views import DeltaRow, Position, View
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 

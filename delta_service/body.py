@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from delta_service.store.reader import DeltaRow
 from delta_service.store.schema import unsigned
+from delta_service.store.views import DeltaRow
 
 
 @dataclass(frozen=True, slots=True)

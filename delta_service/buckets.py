@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 
-from delta_service.store.reader import Content
+from delta_service.store.views import Content
 
 BUCKET_COUNT = 256
 MODULUS = 2**64

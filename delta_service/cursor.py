@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from delta_service.scope import Scope
-from delta_service.store.reader import Position
+from delta_service.store.views import Position
 
 MAC_BYTES = 16
 MAX_TOKEN_CHARACTERS = 100_000

@@ -26,7 +26,7 @@ from delta_service.scoped_request import NDJSON, ScopedRequest
 from delta_service.settings import ServiceSettings
 from delta_service.sharing import SharedResults
 from delta_service.source import ViewSource
-from delta_service.store.reader import StoreState
+from delta_service.store.views import StoreState
 from delta_service.sync_headers import SyncFacts
 from delta_service.watch import StoreWatch
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from delta_service.buckets import bucket_of
 from delta_service.problems import bad_request
-from delta_service.store.reader import Content, DeltaRow, DeltaStoreReader, View
+from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.schema import unsigned
+from delta_service.store.views import Content, DeltaRow, View
 
 
 class TooManyRowsError(Exception):

@@ -17,7 +17,7 @@ from delta_service.question import question_of_view
 from delta_service.scope import Scope, granted_scope, touched_seq
 from delta_service.scoped_request import ScopedRequest
 from delta_service.source import ViewSource
-from delta_service.store.reader import StoreState
+from delta_service.store.views import StoreState
 from delta_service.watch import StoreWatch
 
 HEADERS = [

@@ -13,8 +13,8 @@ from delta_service.problems import bad_request, not_found, scope_denied
 from delta_service.query import given_parameters
 from delta_service.source import ViewSource
 from delta_service.store.changes import OPEN_SEQ
-from delta_service.store.reader import RowHistory, StoreState
 from delta_service.store.schema import unsigned
+from delta_service.store.views import RowHistory, StoreState
 from delta_service.sync_headers import utc_second
 
 PARAMETERS = ("territory", "object", "rowId")

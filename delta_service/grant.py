@@ -13,7 +13,7 @@ from delta_service.auth import Authenticator
 from delta_service.problems import ProblemError
 from delta_service.scope import territory_scope
 from delta_service.scoped_request import scoped_route
-from delta_service.store.reader import StoreState
+from delta_service.store.views import StoreState
 
 GRANT_PATH = "/cache/grant"
 

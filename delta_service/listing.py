@@ -9,7 +9,7 @@ from delta_service.auth import Claims
 from delta_service.cursor import Anchor, Cursor
 from delta_service.question import base_path
 from delta_service.scope import EVERYTHING, granted_scope
-from delta_service.store.reader import StoreState, Territory
+from delta_service.store.views import StoreState, Territory
 
 
 def territories_answer(claims: Claims, state: StoreState) -> Answer:

@@ -14,7 +14,7 @@ from delta_service.cursor import Anchor, Cursor, PageToken
 from delta_service.problems import ProblemError, bad_request
 from delta_service.query import DeltaQuery, Since
 from delta_service.scope import EVERYTHING, Scope, keys_of, touched_seq
-from delta_service.store.reader import Position, StoreState, View
+from delta_service.store.views import Position, StoreState, View
 
 
 @dataclass(frozen=True, slots=True)

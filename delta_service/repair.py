@@ -35,7 +35,8 @@ from delta_service.scope import Scope, asked_scope, keys_of
 from delta_service.scoped_request import ScopedRequest
 from delta_service.settings import ServiceSettings
 from delta_service.source import ViewSource
-from delta_service.store.reader import DeltaRow, DeltaStoreReader, StoreState, View
+from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.views import DeltaRow, StoreState, View
 from delta_service.watch import StoreWatch
 
 MAX_REPAIR_ROWS = 50_000

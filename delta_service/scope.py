@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from delta_service.auth import Claims
 from delta_service.problems import not_found, scope_denied
-from delta_service.store.reader import StoreState
+from delta_service.store.views import StoreState
 
 Scope = tuple[str, ...]
 EVERYTHING: Scope = ("*",)

@@ -17,16 +17,8 @@ from delta_service.question import Part, Question, cursor_expired, page_expired,
 from delta_service.scope import Scope, keys_of, touched_seq
 from delta_service.sharing import SharedResults
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
-from delta_service.store.reader import (
-    FEW_ROWS,
-    NOTHING,
-    DeltaRow,
-    DeltaStoreReader,
-    Position,
-    StoreState,
-    Total,
-    View,
-)
+from delta_service.store.reader import FEW_ROWS, DeltaStoreReader
+from delta_service.store.views import NOTHING, DeltaRow, Position, StoreState, Total, View
 from delta_service.sync_headers import SyncFacts
 from delta_service.watch import ReaderPool
 

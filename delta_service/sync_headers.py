@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from delta_service.answers import Headers
-from delta_service.store.reader import Total
+from delta_service.store.views import Total
 
 
 @dataclass(frozen=True, slots=True)

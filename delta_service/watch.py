@@ -18,7 +18,8 @@ from delta_service.problems import rate_limited, starting, store_unavailable
 from delta_service.scope import Scope, touched_seq
 from delta_service.store.engine import StoreLocation, engine_at
 from delta_service.store.errors import StoreUnavailableError, StoreUnreachableError
-from delta_service.store.reader import DeltaStoreReader, StoreState
+from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.views import StoreState
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ import pandas as pd
 
 from delta_service.store.changes import OPEN_SEQ
 from delta_service.store.errors import StoreUnavailableError
-from delta_service.store.reader import DeltaStoreReader, Position, StoreState, View
+from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.schema import unsigned
+from delta_service.store.views import Position, StoreState, View
 from orchestration.inspect.moments import InspectError, Moment, check_kept, parse_moment, with_bodies
 from orchestration.settings import PipelineSettings
 

@@ -8,8 +8,9 @@ from collections import Counter
 import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
-from delta_service.store.reader import DeltaStoreReader, View
+from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.schema import unsigned
+from delta_service.store.views import View
 from orchestration.pipeline.warehouse import scalar, statement
 
 _VERSION = "('0x' || substr(sha256(body), 1, 16))::UBIGINT"

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from delta_service.buckets import bucket_digests
 from delta_service.difference import Held, differing_rows
-from delta_service.store.reader import DeltaRow, DeltaStoreReader, StoreState, Total, View
+from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.schema import unsigned
+from delta_service.store.views import DeltaRow, StoreState, Total, View
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY, OBJECTS, Row, World, change_set, digest_of, full_copy, version_of
 from tests.postgres.cluster import new_location, require_postgres

@@ -18,7 +18,8 @@ from delta_service.store import questions, schema
 from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange
 from delta_service.store.engine import StoreLocation
 from delta_service.store.errors import ChangeSetError, HistoryExpiredError, StaleSeqError, StoreIdentityError
-from delta_service.store.reader import DeltaStoreReader, View
+from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.views import View
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import A1, A2, A3, MERGED, WORLDS, publish, world
 from tests.delta_service.model import IDENTITY, START, change_set, full_copy, publication
