@@ -11,22 +11,16 @@ from pathlib import Path
 
 from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
 
 from delta_service import pages
 from delta_service.answers import Answer, AsgiScope, Receive, Send, SlowReaderError
-from delta_service.auth import Authenticator, Claims
+from delta_service.auth import Authenticator
 from delta_service.delta import DeltaRoutes
 from delta_service.events import EventRoute
-from delta_service.explain import explain_answer
-from delta_service.grant import grant_answer
 from delta_service.keys import KeyRing
-from delta_service.listing import territories_answer
 from delta_service.logs import configure_logging
 from delta_service.outflow import Outflow
 from delta_service.problems import ProblemError, method_not_allowed, refusal
-from delta_service.query import given_parameters
 from delta_service.repair import RepairRoutes
 from delta_service.scoped_request import METHODS, ScopedRequest, scoped_request, scoped_route
 from delta_service.settings import ServiceSettings
@@ -59,7 +53,7 @@ class DeltaService:
         }
         self._outflow = Outflow()
         self._stall_seconds = settings.stall_seconds
-        self._router: Starlette = pages.router(self, DEVICE_PAGE)
+        self._router: Starlette = pages.router(*parts, DEVICE_PAGE)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -116,27 +110,6 @@ class DeltaService:
         except ProblemError as problem:
             await refusal(problem, request_id).send(send, receive, self._stall_seconds, head_only=head_only)
 
-    async def territories(self, request: Request) -> Response:
-        """``GET /v1/territories``."""
-        claims = await self._claims(request)
-        given_parameters(request.scope["query_string"], ())
-        return pages.response(territories_answer(claims, self.watch.current()))
-
-    async def explain(self, request: Request) -> Response:
-        """``GET /v1/explain``."""
-        claims = await self._claims(request)
-        query = request.scope["query_string"]
-        return pages.response(await explain_answer(claims, query, self.watch.current(), self._source))
-
-    async def grant(self, request: Request) -> Response:
-        """``GET /cache/grant``, for a cache in front."""
-        uri = request.headers.get("x-original-uri", "")
-        who = _authorization(request), request.client, self.authenticator
-        return pages.response(await grant_answer(uri, *who, self.watch.current()))
-
-    async def _claims(self, request: Request) -> Claims:
-        return await self.authenticator.authenticate(_authorization(request), request.client)
-
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         _on_termination(self.watch.stop)
@@ -149,11 +122,6 @@ class DeltaService:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.shutdown.complete"})
-
-
-def _authorization(request: Request) -> bytes | None:
-    header = request.headers.get("authorization")
-    return None if header is None else header.encode("latin-1")
 
 
 def _on_termination(let_go: Callable[[], None]) -> None:

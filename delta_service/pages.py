@@ -6,7 +6,7 @@ import asyncio
 import time
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,12 +17,15 @@ from starlette.staticfiles import StaticFiles
 
 from delta_service import docs, metrics
 from delta_service.answers import Answer
-from delta_service.grant import GRANT_PATH
+from delta_service.auth import Authenticator, Claims
+from delta_service.explain import explain_answer
+from delta_service.grant import GRANT_PATH, grant_answer
+from delta_service.listing import territories_answer
 from delta_service.openapi import openapi_document
 from delta_service.problems import ProblemError, method_not_allowed, not_found, refusal, request_id_of, starting
-
-if TYPE_CHECKING:
-    from delta_service.app import DeltaService
+from delta_service.query import given_parameters
+from delta_service.source import ViewSource
+from delta_service.watch import StoreWatch
 
 # The watch looks several times a second; a store not seen for so long cannot be read.
 STALE_SECONDS = 60
@@ -35,24 +38,40 @@ def response(answer: Answer) -> Response:
     return found
 
 
-def router(service: DeltaService, device_page: Path) -> Starlette:
+def router(authenticator: Authenticator, watch: StoreWatch, source: ViewSource, device_page: Path) -> Starlette:
     """Everything but the delta routes."""
+
+    async def territories(request: Request) -> Response:
+        claims = await _claims(request)
+        given_parameters(request.scope["query_string"], ())
+        return response(territories_answer(claims, watch.current()))
+
+    async def explain(request: Request) -> Response:
+        claims = await _claims(request)
+        return response(await explain_answer(claims, request.scope["query_string"], watch.current(), source))
+
+    async def grant(request: Request) -> Response:
+        who = _authorization(request), request.client, authenticator
+        return response(await grant_answer(request.headers.get("x-original-uri", ""), *who, watch.current()))
+
+    async def _claims(request: Request) -> Claims:
+        return await authenticator.authenticate(_authorization(request), request.client)
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "alive"})
 
     async def readyz(_: Request) -> Response:
-        state = service.watch.state
-        stale = time.monotonic() - service.watch.looked_at > STALE_SECONDS
-        if state is None or stale or service.watch.stopping:
+        state = watch.state
+        stale = time.monotonic() - watch.looked_at > STALE_SECONDS
+        if state is None or stale or watch.stopping:
             raise starting()
         return JSONResponse({"status": "ready", "publishedSeq": state.published_seq, "asOf": state.as_of.isoformat()})
 
     async def metrics_page(_: Request) -> Response:
-        if (state := service.watch.state) is not None:
+        if (state := watch.state) is not None:
             metrics.PUBLISHED_SEQ.set(state.published_seq)
             metrics.AS_OF_SECONDS.set(state.as_of.timestamp())
-        metrics.WAITING.set(service.watch.waiting)
+        metrics.WAITING.set(watch.waiting)
         content = await asyncio.to_thread(metrics.exposition)
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -66,7 +85,7 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
         return RedirectResponse("/device/")
 
     def _document() -> dict[str, object]:
-        return openapi_document(service.watch.state.objects if service.watch.state else ())
+        return openapi_document(watch.state.objects if watch.state else ())
 
     device_routes: list[BaseRoute] = []
     if device_page.is_dir():
@@ -74,9 +93,9 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
         device_routes = [Route("/device", to_device_page), Mount("/device", files)]
     return Starlette(
         routes=[
-            Route("/v1/territories", service.territories),
-            Route("/v1/explain", service.explain),
-            Route(GRANT_PATH, service.grant),
+            Route("/v1/territories", territories),
+            Route("/v1/explain", explain),
+            Route(GRANT_PATH, grant),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_page),
@@ -86,6 +105,11 @@ def router(service: DeltaService, device_page: Path) -> Starlette:
         ],
         exception_handlers={ProblemError: _refuse, HTTPException: _refuse, Exception: _refuse},
     )
+
+
+def _authorization(request: Request) -> bytes | None:
+    header = request.headers.get("authorization")
+    return None if header is None else header.encode("latin-1")
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
