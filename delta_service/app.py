@@ -42,8 +42,8 @@ class DeltaService:
         self.authenticator = Authenticator(settings, self._keys)
         self.watch = StoreWatch(settings.store_location, settings.max_waiting)
         self._pool = ReaderPool(settings.store_location, READER_THREADS)
-        self._source = ViewSource(self._pool, settings.poll_seconds)
-        parts = self.authenticator, self.watch, self._source
+        self.source = ViewSource(self._pool, settings.poll_seconds)
+        parts = self.authenticator, self.watch, self.source
         delta, repair = DeltaRoutes(settings, *parts), RepairRoutes(settings, *parts)
         self._answers: dict[str, Callable[[ScopedRequest], Awaitable[Answer]]] = {
             "delta": delta.answer,

@@ -71,7 +71,8 @@ def test_the_device_page_is_served_from_its_directory(run: RunScenario, tmp_path
                 directory.mkdir()
                 (directory / "index.html").write_text("the page")
                 (directory / "app.js").write_text("the script")
-            transport = httpx.ASGITransport(pages.router(running.service, directory))
+            parts = running.service.authenticator, running.service.watch, running.service.source
+            transport = httpx.ASGITransport(pages.router(*parts, directory))
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
                 assert (await client.get("/device", follow_redirects=True)).status_code == status
                 assert (await client.get("/device/app.js")).status_code == status

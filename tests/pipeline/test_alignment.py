@@ -91,7 +91,7 @@ def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> 
 def test_an_announcement_covers_nothing_but_what_it_names(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
     announce(warehouse, read_alignment(warehouse, CATALOG, file)[:2], "two only", NOW)
     realign(warehouse, *(f"A{n}" for n in range(MOVED)))
-    with pytest.raises(PublicationHeldError, match=f"T1: {3 * (MOVED - 2)} of 30"):
+    with pytest.raises(PublicationHeldError, match=rf"North \(T1\): {3 * (MOVED - 2)} of 30"):
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=GUARD)
 
 
