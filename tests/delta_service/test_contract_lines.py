@@ -158,7 +158,7 @@ def test_a_stream_that_fails_in_the_middle_says_so_and_has_no_trailer(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
-        source = running.service._source
+        source = running.service.source
         whole = source.lines
 
         async def broken(*asked):
