@@ -110,7 +110,10 @@ def _advice() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        error.add_note(NOTE + what_to_do(error))
+        advice = NOTE + what_to_do(error)
+        error.add_note(advice)
+        # A line of its own as well, which the run's filter finds.
+        dg.get_dagster_logger().error(advice)
         raise
 
 

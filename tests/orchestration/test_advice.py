@@ -75,4 +75,6 @@ def test_a_failed_asset_ends_with_what_to_do_and_a_good_one_writes_no_event_abou
         assert error is not None
         assert error.cause is not None
         assert error.cause.message.rstrip().endswith(f"What to do: {ADVICE[CrmUnavailable]}")
+        lines = [entry.user_message for entry in instance.all_logs(run.run_id) if not entry.is_dagster_event]
+        assert lines == [f"What to do: {ADVICE[CrmUnavailable]}"]
         assert not [event for event in run.all_events if event.event_type_value.startswith("HOOK")]
