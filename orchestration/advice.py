@@ -83,10 +83,9 @@ R = TypeVar("R")
 
 
 def advised(compute: Callable[P, R]) -> Callable[P, R]:
-    """An asset's function whose error says what to do as its last line.
+    """A step's function whose error says what to do, as its last line and as a line of the run's log.
 
-    Jobs of operations do it by a hook (``hooks.say_what_to_do``). On assets a hook would write an event for each step
-    that did not fail: ten for each sync.
+    A failure hook would write an event for each step that did not fail: ten for each sync.
     """
     if inspect.isgeneratorfunction(compute):
 

@@ -13,7 +13,7 @@ from orchestration.assets.policy import with_freshness
 from orchestration.assets.reconciliation import realign_territories, territory_rebuild
 from orchestration.assets.territory_deltas import delta_assets
 from orchestration.catalog import load_catalog
-from orchestration.hooks import alert_failed_runs, alert_held_publications, say_what_to_do
+from orchestration.hooks import alert_failed_runs, alert_held_publications
 from orchestration.jobs import census, full_load, sweep, sync, verify
 from orchestration.operations import (
     backup,
@@ -44,22 +44,6 @@ from orchestration.upkeep import prune_history, stamp_territories
 _catalog = load_catalog()
 _assets = [modification_records, *snapshot_assets(_catalog), *delta_assets(_catalog), territory_rebuild]
 _heartbeat = timedelta(seconds=PipelineSettings.from_environment().heartbeat_seconds)
-# Failed steps say what to do: assets by themselves (advice.advised), operations by their jobs' hook.
-_advice = {say_what_to_do}
-_operators_jobs = [
-    preflight_job,
-    dry_run_alignment,
-    realign_territories,
-    replay_window,
-    rebuild_territory_tables,
-    release_held_publication,
-    reject_held_publication,
-    rebuild_delta_store,
-    compact_history,
-    backup,
-    prune_history,
-    stamp_territories,
-]
 
 defs = dg.Definitions(
     assets=with_freshness(_assets, _heartbeat),
@@ -71,7 +55,18 @@ defs = dg.Definitions(
         sweep,
         census,
         verify,
-        *(job.with_hooks(_advice) for job in _operators_jobs),
+        preflight_job,
+        dry_run_alignment,
+        realign_territories,
+        replay_window,
+        rebuild_territory_tables,
+        release_held_publication,
+        reject_held_publication,
+        rebuild_delta_store,
+        compact_history,
+        backup,
+        prune_history,
+        stamp_territories,
     ],
     schedules=[hourly_sweep, weekly_census, daily_compact, nightly_verify, daily_prune, hourly_stamps],
     sensors=[crm_changes, alert_failed_runs, alert_held_publications],

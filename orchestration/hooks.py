@@ -1,4 +1,4 @@
-"""Telling people: what to do about a failed step, in its run's log; and failed runs and held publications, by webhook.
+"""Telling people of failed runs and held publications, by webhook.
 
 An alert holds names, numbers and our own errors' messages, which hold no personal data; of any other error, its kind.
 """
@@ -24,12 +24,6 @@ SAY_AGAIN_AFTER = timedelta(hours=6)
 """A pod that is down fails a run each five minutes; people want to know of it once."""
 
 _OURS = {kind.__name__: kind for kind in ADVICE if not issubclass(kind, dg.Failure | OSError)}
-
-
-@dg.failure_hook
-def say_what_to_do(context: dg.HookContext) -> None:
-    """The last line of a failed step."""
-    context.log.error("%s%s", NOTE, what_to_do(context.op_exception))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from orchestration.advice import advised
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.pipeline import alignment
 from orchestration.pipeline.backup import BackupError, Manifest, create_backup
@@ -19,6 +20,7 @@ from orchestration.resources.warehouse import WarehouseResource
 
 
 @dg.op
+@advised
 def ask_the_pod(context: dg.OpExecutionContext, warehouse: WarehouseResource, crm: CrmResource) -> None:
     """Ask for a little of everything, and report what the pod allows."""
     findings = preflight(crm.client, warehouse.catalog, datetime.now(UTC))
@@ -46,6 +48,7 @@ class AlignmentConfig(dg.Config):
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def work_out_alignment(context: dg.OpExecutionContext, config: AlignmentConfig, warehouse: WarehouseResource) -> None:
     """Work out what an alignment file would move, changing nothing; announce it if asked to."""
     if config.announce and not config.reason:
@@ -74,6 +77,7 @@ class ReleaseConfig(dg.Config):
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def release_held_rows(context: dg.OpExecutionContext, config: ReleaseConfig, warehouse: WarehouseResource) -> None:
     """Let the change that the mass-delete guard stopped pass with the next sync."""
     with warehouse.open() as connection, transaction(connection):
@@ -91,6 +95,7 @@ def release_held_publication() -> None:
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def reject_held_rows(context: dg.OpExecutionContext, warehouse: WarehouseResource) -> None:
     """Ask for every row of the held change again, for the day when the CRM answered wrongly and is mended."""
     with warehouse.open() as connection, transaction(connection):
@@ -107,6 +112,7 @@ def reject_held_publication() -> None:
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def copy_warehouse_to_delta_store(
     context: dg.OpExecutionContext, warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
 ) -> None:
@@ -122,6 +128,7 @@ def rebuild_delta_store() -> None:
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def fold_history(
     context: dg.OpExecutionContext, warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
 ) -> None:
@@ -147,6 +154,7 @@ class BackupConfig(dg.Config):
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def copy_stores(context: dg.OpExecutionContext, config: BackupConfig, warehouse: WarehouseResource) -> None:
     """Copy warehouse and delta store as they are between two runs, while the service goes on answering."""
     try:

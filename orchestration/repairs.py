@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
+from orchestration.advice import advised
 from orchestration.assets.checks import require_sound
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.partitions import partition_key
@@ -29,6 +30,7 @@ class ReplayConfig(dg.Config):
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def replay_events(
     context: dg.OpExecutionContext,
     config: ReplayConfig,
@@ -84,6 +86,7 @@ class TerritoryChoice(dg.Config):
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def rederive_territories(
     context: dg.OpExecutionContext,
     config: TerritoryChoice,

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 import dagster as dg
 import duckdb
 
+from orchestration.advice import advised
 from orchestration.assets.checks import require_sound
 from orchestration.assets.policy import PUBLICATION_TAG, WRITER_POOL
 from orchestration.assets.presentation import Metadata, numbers, of_delta_store, of_poll, of_publication, of_snapshot
 from orchestration.catalog import TERRITORY
 from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untracked, due_without_asking
-from orchestration.hooks import say_what_to_do
 from orchestration.partitions import keep_in_step, partition_key
 from orchestration.pipeline.derive import derive, read_as_of
 from orchestration.pipeline.hydrate import HydrationResult, hydrate, hydrate_remaining
@@ -36,6 +36,7 @@ RECORD_SECONDS = 60
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def follow_crm(
     context: dg.OpExecutionContext, warehouse: WarehouseResource, crm: CrmResource, delta_store_file: DeltaStoreResource
 ) -> None:
@@ -60,7 +61,6 @@ def follow_crm(
 @dg.job(
     description="Stream mode (SYNC_MODE=stream): a resident sync that polls every two seconds, ends by itself after 15"
     " minutes, and makes way for any run that waits for the warehouse. The sensor launches it.",
-    hooks={say_what_to_do},
 )
 def stream() -> None:
     follow_crm()

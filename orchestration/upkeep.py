@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from orchestration.advice import advised
 from orchestration.partitions import partition_key, territories
 from orchestration.pipeline.stamps import due_stamps, stamped_up_to
 from orchestration.pipeline.warehouse import utc_now
@@ -13,6 +14,7 @@ from orchestration.settings import RunRetention
 
 
 @dg.op
+@advised
 def forget_old_runs(context: dg.OpExecutionContext) -> None:
     """Delete runs, with their events and logs, that are older than their kind is kept for."""
     pruned = prune(context.instance, RunRetention.from_environment(), datetime.now(UTC))
@@ -27,6 +29,7 @@ def prune_history() -> None:
 
 # Not in the writer pool, where syncs would wait for all its events: for two short reads the file's own lock will do.
 @dg.op
+@advised
 def stamp_changed_territories(context: dg.OpExecutionContext, warehouse: WarehouseResource) -> None:
     """Log one materialization of ``territory_rebuild`` for each territory that syncs changed since the last stamps."""
     with warehouse.open() as connection:

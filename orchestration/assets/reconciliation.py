@@ -84,6 +84,7 @@ class Chosen:
 
 
 @dg.op(pool=WRITER_POOL)
+@advised
 def rebuild_territories(
     context: dg.OpExecutionContext,
     config: Realignment,

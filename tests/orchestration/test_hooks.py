@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from orchestration.advice import advised
 from orchestration.crm.errors import CrmCredentialsError, CrmUnavailable
-from orchestration.hooks import Told, alert_failed_runs, alert_held_publications, say_what_to_do, tell
+from orchestration.hooks import Told, alert_failed_runs, alert_held_publications, tell
 from orchestration.pipeline.derive import PublicationHeldError
 
 ERRORS = {
@@ -68,13 +69,14 @@ class Fate(dg.Config):
 
 
 @dg.op
+@advised
 def read(config: Fate) -> None:
     error = ERRORS[config.error]
     if error is not None:
         raise error
 
 
-@dg.job(hooks={say_what_to_do})
+@dg.job
 def sync() -> None:
     read()
 
