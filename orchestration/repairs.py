@@ -6,17 +6,16 @@ import dagster as dg
 from pydantic import Field
 
 from orchestration.advice import advised
-from orchestration.assets.checks import require_sound
+from orchestration.assets.checks import publish_soundly
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.partitions import partition_key
-from orchestration.pipeline.derive import derive, read_as_of
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.rebuild import UnknownTerritoryError, resolve_territories, results
 from orchestration.pipeline.rederive import mend_heads, touch_territories
 from orchestration.pipeline.replay import WindowError, replay
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.report import territory_results, touched_territories
-from orchestration.pipeline.warehouse import transaction, utc_now
+from orchestration.pipeline.warehouse import transaction
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
@@ -55,10 +54,7 @@ def replay_events(
         changed += result.changed + result.deleted + result.lost
     hydrate_remaining(warehouse.open, crm.client, warehouse.catalog)
     with warehouse.open() as connection, delta_store_file.writer() as writer:
-        published = derive(
-            connection, warehouse.catalog, as_of=read_as_of(connection), now=utc_now(), guard=warehouse.guard
-        )
-        require_sound(connection)
+        published = publish_soundly(connection, warehouse)
         replicate(connection, warehouse.catalog, writer)
         report = touched_territories(connection, published.seq) if published else "Nothing changed for any device."
     context.add_output_metadata(
@@ -102,10 +98,7 @@ def rederive_territories(
         if not ids:
             raise dg.Failure("Name territories, or a parent territory, in the run config.", allow_retries=False)
         rows = touch_territories(connection, ids)
-        published = derive(
-            connection, warehouse.catalog, as_of=read_as_of(connection), now=utc_now(), guard=warehouse.guard
-        )
-        require_sound(connection)
+        published = publish_soundly(connection, warehouse)
         with transaction(connection):
             mended = mend_heads(connection, ids)
         replicate(connection, warehouse.catalog, writer, full_copy=mended > 0)

@@ -13,13 +13,13 @@ import dagster as dg
 import duckdb
 
 from orchestration.advice import advised
-from orchestration.assets.checks import require_sound
+from orchestration.assets.checks import publish_soundly
 from orchestration.assets.policy import PUBLICATION_TAG, WRITER_POOL
 from orchestration.assets.presentation import Metadata, numbers, of_delta_store, of_poll, of_publication, of_snapshot
 from orchestration.catalog import TERRITORY
 from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untracked, due_without_asking
 from orchestration.partitions import keep_in_step, partition_key
-from orchestration.pipeline.derive import derive, read_as_of
+from orchestration.pipeline.derive import read_as_of
 from orchestration.pipeline.hydrate import HydrationResult, hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import poll
 from orchestration.pipeline.replicate import replicate, served_territories
@@ -119,15 +119,13 @@ class Follower:
             polled = poll(opened, self._crm.client, catalog, self._warehouse.settings)
             read = {obj.name: hydrate(opened, self._crm.client, catalog, obj) for obj in catalog}
             hydrate_remaining(opened, self._crm.client, catalog)
-            as_of, guard = read_as_of(connection), self._warehouse.guard
-            published = derive(connection, catalog, as_of=as_of, now=utc_now(), guard=guard)
-            require_sound(connection)
+            published = publish_soundly(connection, self._warehouse)
             with self._store.writer() as writer:
                 replicated = replicate(connection, catalog, writer)
             # Devices can read it now; what follows is for people.
             timings = publication_timings(connection, replicated.published_seq, replicated.applied)
             spent = self._crm.client.operations_spent - before
-            deltas = of_publication(connection, published, as_of, utc_now())
+            deltas = of_publication(connection, published, read_as_of(connection), utc_now())
             records = [_record("modification_records", of_poll(connection, polled, spent))]
             records += [_record(name, of_snapshot(found, 0, {})) for name, found in read.items() if _tells(found)]
             if published:

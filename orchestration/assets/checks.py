@@ -15,8 +15,9 @@ from delta_service.store.changes import OPEN_SEQ
 from delta_service.store.reader import DeltaStoreReader
 from orchestration.advice import advised
 from orchestration.assets.policy import WRITER_POOL
+from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
 from orchestration.pipeline.verify import differences, head_differences, row_differences
-from orchestration.pipeline.warehouse import read_state, scalar, statement, write_state
+from orchestration.pipeline.warehouse import read_state, scalar, statement, utc_now, write_state
 from orchestration.resources.warehouse import WarehouseResource
 
 UNREAD_WARN = timedelta(days=7)
@@ -120,6 +121,14 @@ def require_sound(connection: duckdb.DuckDBPyConnection) -> None:
     ]
     if wrong:
         raise dg.Failure("\n".join(wrong), allow_retries=False)
+
+
+def publish_soundly(connection: duckdb.DuckDBPyConnection, warehouse: WarehouseResource) -> PublicationResult | None:
+    """Derive what was read, for jobs that publish by themselves; ``None`` where nothing changed for any device."""
+    as_of = read_as_of(connection)
+    published = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
+    require_sound(connection)
+    return published
 
 
 def store_equals_warehouse(connection: duckdb.DuckDBPyConnection, store: DeltaStoreReader) -> dg.AssetCheckResult:

@@ -9,12 +9,11 @@ import duckdb
 from pydantic import Field
 
 from orchestration.advice import advised
-from orchestration.assets.checks import require_sound
+from orchestration.assets.checks import publish_soundly
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
 from orchestration.catalog import Catalog
 from orchestration.partitions import partition_key, territories, territory_id
 from orchestration.pipeline.alignment import AlignmentFileError, touched_by
-from orchestration.pipeline.derive import derive, read_as_of
 from orchestration.pipeline.progress import Progress, WatchedWarehouse
 from orchestration.pipeline.rebuild import (
     TerritoryResult,
@@ -26,7 +25,6 @@ from orchestration.pipeline.rebuild import (
 )
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.report import territory_results
-from orchestration.pipeline.warehouse import utc_now
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
@@ -153,10 +151,7 @@ def publish(
 ) -> list[TerritoryResult]:
     """Derive and replicate what was read; returns what that did to some territories."""
     with warehouse.open() as connection, delta_store_file.writer() as writer:
-        published = derive(
-            connection, warehouse.catalog, as_of=read_as_of(connection), now=utc_now(), guard=warehouse.guard
-        )
-        require_sound(connection)
+        published = publish_soundly(connection, warehouse)
         replicate(connection, warehouse.catalog, writer)
         return results(connection, published.seq if published else None, ids)
 
