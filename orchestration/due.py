@@ -65,7 +65,7 @@ def due_without_asking(last: LastPoll | None, now: datetime, settings: PipelineS
         return full_load.name, f"the watermark is older than {settings.reload_after_days} days"
     if last.full_load:
         return sync.name, "a full load has ended, and what changed meanwhile is to be read"
-    if now - last.polled_at >= timedelta(seconds=settings.overlap_seconds / 2):
+    if now - last.polled_at >= timedelta(seconds=settings.heartbeat_seconds):
         return sync.name, "heartbeat"
     return None
 

@@ -17,7 +17,7 @@ from orchestration.advice import advised
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
 from orchestration.pipeline.verify import differences, head_differences, row_differences
-from orchestration.pipeline.warehouse import read_state, scalar, statement, utc_now, write_state
+from orchestration.pipeline.warehouse import newest_seq, read_state, scalar, statement, utc_now, write_state
 from orchestration.resources.warehouse import WarehouseResource
 
 UNREAD_WARN = timedelta(days=7)
@@ -85,10 +85,9 @@ def read_in_time(unread: timedelta) -> dg.AssetCheckResult:
 
 def publication_checks(connection: duckdb.DuckDBPyConnection) -> list[dg.AssetCheckResult]:
     """The blocking checks of all publications that did not pass them yet, up to the first that fails."""
-    newest = scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
     known = read_state(connection, "checked_seq")
     # A warehouse from before this was kept: what is published is published.
-    checked = max(0, newest - 1) if known is None else int(known)
+    checked = max(0, newest_seq(connection) - 1) if known is None else int(known)
     wrong: dict[str, int] = dict.fromkeys(PUBLICATION_CHECKS, 0)
     seq = checked
     # Numbers leave a gap where a backup was restored.

@@ -14,7 +14,7 @@ import pandas as pd
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.inspect.moments import InspectError, Moment, check_kept, parse_moment, with_bodies
 from orchestration.pipeline.rebuild import UnknownTerritoryError, resolve_territories
-from orchestration.pipeline.warehouse import locked, read_state, scalar, statement, to_stored
+from orchestration.pipeline.warehouse import locked, newest_seq, read_state, scalar, statement, to_stored
 from orchestration.settings import PipelineSettings
 
 WAIT_SECONDS = 5.0
@@ -123,7 +123,7 @@ def _territory(connection: duckdb.DuckDBPyConnection, given: str) -> str:
 
 def _seq(connection: duckdb.DuckDBPyConnection, moment: Moment) -> int:
     parsed = parse_moment(moment)
-    newest = scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
+    newest = newest_seq(connection)
     horizon = int(read_state(connection, "horizon_seq") or 0)
     if isinstance(parsed, datetime):
         parsed = scalar(

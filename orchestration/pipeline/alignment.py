@@ -14,7 +14,7 @@ import duckdb
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.derive import derive_visibility
 from orchestration.pipeline.schema import quoted, snapshot_table
-from orchestration.pipeline.warehouse import scalar, statement, transaction
+from orchestration.pipeline.warehouse import newest_seq, statement, transaction
 
 COLUMNS = ["account", "from", "to"]
 
@@ -118,7 +118,7 @@ def dry_run(connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequ
     """What the moves would do, worked out by the real derivation and then rolled back."""
     connection.execute("BEGIN TRANSACTION")
     try:
-        seq = scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
+        seq = newest_seq(connection) + 1
         connection.execute("CREATE OR REPLACE TEMP TABLE move (row_id VARCHAR, target VARCHAR)")
         connection.executemany("INSERT INTO move VALUES (?, ?)", [[move.account, move.target] for move in moves])
         root, field = aligned_object(catalog)

@@ -25,7 +25,7 @@ from delta_service.store.errors import StoreUnavailableError
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.sqlite import SqliteEngine
 from orchestration.pipeline.verify import differences
-from orchestration.pipeline.warehouse import locked, read_state, scalar, transaction, write_state
+from orchestration.pipeline.warehouse import locked, newest_seq, read_state, scalar, transaction, write_state
 from orchestration.settings import PipelineSettings
 
 MANIFEST = "manifest.json"
@@ -91,7 +91,7 @@ def create_backup(settings: PipelineSettings, folder: Path, now: datetime) -> Pa
         manifest = Manifest(
             created_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
             epoch=read_state(copy, "epoch") or "",
-            published_seq=_newest(copy),
+            published_seq=newest_seq(copy),
             watermark=read_state(copy, "watermark"),
             files={},
         )
@@ -159,7 +159,7 @@ def begin_after_loss(connection: duckdb.DuckDBPyConnection, now: datetime) -> in
     there, which refuses every number and every time from before.
     """
     with transaction(connection):
-        newest = _newest(connection)
+        newest = newest_seq(connection)
         made_at, as_of = connection.execute(
             "SELECT max(published_at), max(as_of) FROM publication WHERE seq = ?", [newest]
         ).fetchall()[0]
@@ -171,10 +171,6 @@ def begin_after_loss(connection: duckdb.DuckDBPyConnection, now: datetime) -> in
         for horizon in ("horizon_seq", "body_horizon_seq"):
             write_state(connection, horizon, str(seq))
     return seq
-
-
-def _newest(connection: duckdb.DuckDBPyConnection) -> int:
-    return scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
 
 
 def _copy_database(source: Path, target: Path) -> None:

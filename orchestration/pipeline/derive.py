@@ -16,7 +16,7 @@ from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.requests import ReadRequest, store_requests
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.pipeline.views import body_expression, compile_local_edges
-from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, write_state
+from orchestration.pipeline.warehouse import newest_seq, read_state, scalar, statement, transaction, write_state
 
 
 class PublicationHeldError(RuntimeError):
@@ -74,7 +74,7 @@ def derive(
         )
     connection.execute("BEGIN TRANSACTION")
     try:
-        seq = scalar(connection, "SELECT coalesce(max(seq), 0) + 1 FROM publication")
+        seq = newest_seq(connection) + 1
         connection.execute("CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT object, row_id FROM touched")
         derive_visibility(connection, catalog, seq)
         new_or_ended = _derive_content(connection, catalog, seq)

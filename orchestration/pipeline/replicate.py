@@ -16,7 +16,7 @@ import duckdb
 from delta_service.store import changes
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.catalog import Catalog
-from orchestration.pipeline.warehouse import read_state, scalar, statement
+from orchestration.pipeline.warehouse import newest_seq, read_state, statement
 
 ROWS_PER_FETCH = 10_000
 
@@ -35,7 +35,7 @@ def replicate(
 ) -> ReplicationResult:
     """Apply what the store lacks, then tell it territories' names and how fresh it is."""
     identity = _identity(connection, catalog)
-    newest = scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
+    newest = newest_seq(connection)
     replayable_from = int(read_state(connection, "body_horizon_seq") or 0)
     behind_history = not replayable_from <= writer.published_seq <= newest
     other_shape = writer.epoch is not None and (

@@ -11,7 +11,7 @@ from delta_service.store.changes import OPEN_SEQ
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.schema import unsigned
 from delta_service.store.views import View
-from orchestration.pipeline.warehouse import scalar, statement
+from orchestration.pipeline.warehouse import newest_seq, scalar, statement
 
 _VERSION = "('0x' || substr(sha256(body), 1, 16))::UBIGINT"
 
@@ -46,7 +46,7 @@ def head_differences(connection: duckdb.DuckDBPyConnection, store: DeltaStoreRea
     A store behind the warehouse's newest publication counts as one more.
     """
     state = store.state(None)
-    newest = scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
+    newest = newest_seq(connection)
     theirs = {
         (territory.id, name, total.rows, total.digest)
         for territory in state.territories.values()

@@ -105,6 +105,11 @@ def read_state(connection: duckdb.DuckDBPyConnection, name: str) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
+def newest_seq(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the newest publication; 0 before the first."""
+    return scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
+
+
 def write_state(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
     connection.execute("DELETE FROM state WHERE name = ?", [name])
     connection.execute("INSERT INTO state VALUES (?, ?)", [name, value])

@@ -7,7 +7,6 @@ and so does a fault of the simulator that nothing here expects.
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -40,6 +39,7 @@ from orchestration.crm import (
 from orchestration.crm import session as crm_session
 from orchestration.crm.client import MIN_PAGE_SIZE_ROWS
 from orchestration.crm.faults import ACTIONS, MEANINGS, Action, Fault
+from tests.ports import free_port
 
 ACCOUNT = load_catalog()["account"]
 ACTIVITY = load_catalog()["activity"]
@@ -128,9 +128,7 @@ class Simulator:
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Simulator]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["--port", str(port), "--accounts", "60", "--territories", "3", "--min-interval-ms", "0"]
     server = subprocess.Popen([sys.executable, "-m", "crm_simulator", *words], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None

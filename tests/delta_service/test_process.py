@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import httpx
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, SECRET, WORLDS, publish
 from tests.delta_service.model import IDENTITY
+from tests.ports import free_port
 
 COMMAND = [sys.executable, "-m", "delta_service"]
 
@@ -36,9 +36,7 @@ def wait_until(condition, what: str) -> None:
 
 @contextmanager
 def serving(home: Path, *options: str, secret: bytes | None = SECRET, **variables: str) -> Iterator[httpx.Client]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = (home / "service.log").open("wb")
     process = subprocess.Popen(
         [*COMMAND, "--port", str(port), *options], env=environment(home, secret) | variables, stdout=log, stderr=log

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -21,18 +20,13 @@ from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish, token
 from tests.delta_service.model import IDENTITY
 from tests.delta_service.test_process import COMMAND, environment, wait_until
+from tests.ports import free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "territory-delta.conf"
 NORTH, SOUTH = "/v1/territories/T-NORTH/delta", "/v1/territories/T-SOUTH/delta"
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Replica:

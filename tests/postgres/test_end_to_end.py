@@ -11,9 +11,10 @@ import pytest
 from tests.e2e import test_random_steps
 from tests.e2e.changes import RandomChanges
 from tests.e2e.device import Device
-from tests.e2e.system import BIN, System, answers, free_port, running_system, wait_until
+from tests.e2e.system import BIN, System, answers, running_system, wait_until
 from tests.e2e.test_crashes import kill_after
 from tests.e2e.test_random_steps import NO_GUARD, check_recompute, sync
+from tests.ports import free_port
 from tests.postgres.cluster import Cluster, new_location
 
 pytestmark = pytest.mark.e2e

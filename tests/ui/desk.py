@@ -12,7 +12,8 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.system import BIN, PROJECT, System, answers, free_port, wait_until
+from tests.e2e.system import BIN, PROJECT, System, answers, wait_until
+from tests.ports import free_port
 
 LOCATION = "territory_delta"
 PATIENCE_SECONDS = 240
