@@ -14,7 +14,7 @@ from orchestration.pipeline.rebuild import UnknownTerritoryError, resolve_territ
 from orchestration.pipeline.rederive import mend_heads, touch_territories
 from orchestration.pipeline.replay import WindowError, replay
 from orchestration.pipeline.replicate import replicate
-from orchestration.pipeline.report import territory_results, touched_territories
+from orchestration.pipeline.report import territory_results, touched_report
 from orchestration.pipeline.warehouse import transaction
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
@@ -56,7 +56,7 @@ def replay_events(
     with warehouse.open() as connection, delta_store_file.writer() as writer:
         published = publish_soundly(connection, warehouse)
         replicate(connection, warehouse.catalog, writer)
-        report = touched_territories(connection, published.seq) if published else "Nothing changed for any device."
+        report = touched_report(connection, published.seq) if published else "Nothing changed for any device."
     context.add_output_metadata(
         {
             "report": dg.MetadataValue.md(report),

@@ -18,7 +18,9 @@ from orchestration.catalog import CatalogObject
 from orchestration.pipeline.derive import PublicationResult
 from orchestration.pipeline.hydrate import HydrationResult
 from orchestration.pipeline.ingest import PollResult
+from orchestration.pipeline.markdown import table_lines
 from orchestration.pipeline.replicate import ReplicationResult
+from orchestration.pipeline.report import touched_territories
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.pipeline.warehouse import scalar
 
@@ -176,31 +178,22 @@ def table(header: str, rows: Iterable[Sequence[Cell]]) -> dg.MarkdownMetadataVal
 
     ``header`` holds the column names, parted by ``|``.
     """
-    columns = header.split("|")
     body = [tuple(row) for row in rows]
-    right = [bool(body) and all(isinstance(row[place], int) for row in body) for place in range(len(columns))]
-    text = f"| {' | '.join(columns)} |\n|{'|'.join('---:' if one else '---' for one in right)}|"
-    for number, row in enumerate(body):
-        line = f"\n| {' | '.join(str(cell) for cell in row)} |"
-        rest = f"\n\n… and {len(body) - number} more"
-        if len(text) + len(line) + len(rest) > INLINE_CHARACTERS:
+    head, rule, *lines = table_lines(header, body)
+    text = f"{head}\n{rule}"
+    for number, line in enumerate(lines):
+        rest = f"\n\n… and {len(lines) - number} more"
+        if len(text) + 1 + len(line) + len(rest) > INLINE_CHARACTERS:
             return dg.MetadataValue.md(text + rest)
-        text += line
+        text += f"\n{line}"
     return dg.MetadataValue.md(text)
 
 
 def _territories(connection: duckdb.DuckDBPyConnection, seq: int, links: ServiceLinks) -> dg.MetadataValue:
     """Rows in and out for each territory that a publication touched, the most touched first."""
-    rows = connection.execute(
-        "SELECT territory, coalesce(name, territory), count(*) FILTER (operation = 'insert'),"
-        " count(*) FILTER (operation = 'update'), count(*) FILTER (operation = 'delete')"
-        " FROM territory_delta LEFT JOIN territory USING (territory)"
-        " WHERE seq = ? GROUP BY ALL ORDER BY count(*) DESC, 2",
-        [seq],
-    ).fetchall()
     return table(
         "territory|insert|update|delete",
-        [(links.device(name, territory), *counts) for territory, name, *counts in rows],
+        [(links.device(name, territory), *counts) for territory, name, *counts in touched_territories(connection, seq)],
     )
 
 

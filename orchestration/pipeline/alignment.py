@@ -13,6 +13,7 @@ import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.derive import derive_visibility
+from orchestration.pipeline.markdown import table_lines
 from orchestration.pipeline.schema import quoted, snapshot_table
 from orchestration.pipeline.warehouse import newest_seq, statement, transaction
 
@@ -155,10 +156,9 @@ def aligned_object(catalog: Catalog) -> tuple[CatalogObject, str]:
 
 def as_markdown(effects: Sequence[Effect]) -> str:
     """Rows and bytes for each territory and object."""
-    lines = ["| territory | object | rows in | bytes in | rows out |", "|---|---|---:|---:|---:|"]
-    lines += [f"| {e.territory} | {e.object} | {e.enter_rows} | {e.enter_bytes} | {e.leave_rows} |" for e in effects]
+    rows = [(e.territory, e.object, e.enter_rows, e.enter_bytes, e.leave_rows) for e in effects]
     territories = len({effect.territory for effect in effects})
     entering, size = sum(e.enter_rows for e in effects), sum(e.enter_bytes for e in effects)
     leaving = sum(e.leave_rows for e in effects)
     total = f"{territories} territories: {entering} rows ({size} bytes) enter, {leaving} leave."
-    return "\n".join([total, "", *lines])
+    return "\n".join([total, "", *table_lines("territory|object|rows in|bytes in|rows out", rows)])

@@ -11,6 +11,7 @@ from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import ConfigurationError, CrmCredentialsError, CrmError, CrmRefused
 from orchestration.crm.queries import MODIFICATION_TRACKING, SERVICE_ALLOTMENT, Query, modified
+from orchestration.pipeline.markdown import table_lines
 
 SCARCE_SHARE = 0.25
 
@@ -43,9 +44,8 @@ def preflight(crm: CrmClient, catalog: Catalog, now: datetime) -> list[Finding]:
 def as_markdown(findings: list[Finding]) -> str:
     """A table, the worst first."""
     order = {Verdict.BAD: 0, Verdict.WARNING: 1, Verdict.GOOD: 2}
-    lines = ["| what | verdict | found |", "|---|---|---|"]
     ranked = sorted(findings, key=lambda finding: order[finding.verdict])
-    return "\n".join([*lines, *(f"| {f.subject} | {f.verdict} | {f.said} |" for f in ranked)])
+    return "\n".join(table_lines("what|verdict|found", [(f.subject, f.verdict, f.said) for f in ranked]))
 
 
 def _clock(crm: CrmClient, now: datetime) -> Finding:
