@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import multiprocessing
 import os
 import resource
 import secrets
 import sys
 import tempfile
 
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-
 from delta_service.auth import mint
+from delta_service.server import serve
 from delta_service.settings import INSECURE_DEV_VARIABLE, ServiceSettings, SettingsError
-
-STOP_SECONDS = 10
-SERVER_BUFFER_BYTES = 65_536
 
 
 def main(arguments: list[str]) -> int:
@@ -69,29 +62,12 @@ def _serve(options: argparse.Namespace) -> int:
     settings = ServiceSettings.from_environment()
     if settings.insecure_dev and not _is_loopback(options.host):
         raise SettingsError("--insecure-dev serves this machine only: bind to 127.0.0.1 or ::1")
-    # A fresh interpreter for each worker: a fork would inherit metrics and whatever threads there are.
-    multiprocessing.set_start_method("spawn")
     if options.workers > 1:
         # Workers write their numbers there, so that any of them can report the sum.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="delta-metrics-"))
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    Granian(
-        "delta_service.app:create",
-        factory=True,
-        interface=Interfaces.ASGI,
-        # A proxy that ends TLS speaks it too, and a waiting connection needs a third less memory.
-        http=HTTPModes.http1,
-        # Nothing here is one, and each request is spared the preparation for it.
-        websockets=False,
-        address=options.host,
-        port=options.port,
-        workers=options.workers,
-        # No more than a reader takes: what it leaves lies in memory.
-        http1_settings=HTTP1Settings(max_buffer_size=SERVER_BUFFER_BYTES),
-        backpressure=settings.connections,
-        workers_kill_timeout=STOP_SECONDS,
-    ).serve()
+    serve(options.host, options.port, options.workers)
     return 0
 
 

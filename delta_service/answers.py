@@ -7,19 +7,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# A server holds a piece back while its reader is slow, which is how one that takes nothing is noticed.
-PIECE_BYTES = 65_536
-# Up to here a body is handed to the server whole: it fits the buffers on the way, and nobody waits for it.
+# Up to here a body fits the buffers on the way, and nobody waits for it.
 SMALL_BYTES = 131_072
 
 Headers = list[tuple[bytes, bytes]]
 AsgiScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class SlowReaderError(Exception):
-    """The reader takes nothing; the connection is of no more use."""
 
 
 @dataclass(slots=True)
@@ -37,25 +31,31 @@ class Answer:
         """Whether a slow reader would hold much memory of ours."""
         return self.bulky or len(self.body) > SMALL_BYTES
 
-    async def send(self, send: Send, receive: Receive, stall_seconds: float, *, head_only: bool = False) -> None:
-        """Send all of it; ``head_only`` answers HEAD. A reader that goes away ends a stream. Raises SlowReaderError for
-        one that does not take a piece in ``stall_seconds``.
-        """
-        headers = self.headers
+    @property
+    def sized_headers(self) -> Headers:
+        """With the body's length, where it is known."""
         # 304 has no body, and a length there would be that of the representation.
-        if self.stream is None and self.status != 304:
-            headers = [*headers, (b"content-length", b"%d" % len(self.body))]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        if self.stream is not None or self.status == 304:
+            return self.headers
+        return [*self.headers, (b"content-length", b"%d" % len(self.body))]
+
+    async def send(self, send: Send, receive: Receive, *, head_only: bool = False) -> None:
+        """Send all of it, and return when little of it is left to be taken by the reader; ``head_only`` answers HEAD.
+
+        A reader that goes away ends a stream. One that is too slow is the server's matter.
+        """
+        await send({"type": "http.response.start", "status": self.status, "headers": self.sized_headers})
         if self.stream is not None and not head_only:
-            await _send_stream(self.stream, send, receive, stall_seconds)
+            await _send_stream(self.stream, send, receive)
         elif len(self.body) > SMALL_BYTES and not head_only:
-            await _send_pieces(self.body, send, stall_seconds)
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            # A server takes this when it has got rid of most of that.
             await send({"type": "http.response.body", "body": b""})
         else:
             await send({"type": "http.response.body", "body": b"" if head_only else self.body})
 
 
-async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive: Receive, stall_seconds: float) -> None:
+async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive: Receive) -> None:
     # Servers do not fail a send to nobody, so the end of the connection has to be watched for.
     until_gone = asyncio.timeout(None)
     try:
@@ -63,7 +63,7 @@ async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive:
             watch = _ReaderWatch(receive, until_gone)
             try:
                 async for piece in stream:
-                    await _send_pieces(piece, send, stall_seconds)
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
             finally:
                 watch.end()
@@ -71,16 +71,6 @@ async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send, receive:
     except TimeoutError:
         if not until_gone.expired():
             raise
-
-
-async def _send_pieces(content: bytes, send: Send, stall_seconds: float) -> None:
-    for start in range(0, len(content), PIECE_BYTES):
-        piece = content[start : start + PIECE_BYTES]
-        try:
-            async with asyncio.timeout(stall_seconds):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except TimeoutError as error:
-            raise SlowReaderError from error
 
 
 class _ReaderWatch:

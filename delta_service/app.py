@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
-from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from starlette.applications import Starlette
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from delta_service import pages
-from delta_service.answers import Answer, AsgiScope, Receive, Send, SlowReaderError
+from delta_service.answers import Answer, AsgiScope, Receive, Send
 from delta_service.auth import Authenticator
 from delta_service.delta import DeltaRoutes
 from delta_service.events import EventRoute
@@ -22,7 +22,8 @@ from delta_service.logs import configure_logging
 from delta_service.outflow import Outflow
 from delta_service.problems import ProblemError, method_not_allowed, refusal
 from delta_service.repair import RepairRoutes
-from delta_service.scoped_request import METHODS, ScopedRequest, scoped_request, scoped_route
+from delta_service.repeats import Repeats
+from delta_service.scoped_request import METHODS, SERVICE, ScopedRequest, scoped_request, scoped_route
 from delta_service.settings import ServiceSettings
 from delta_service.source import ViewSource
 from delta_service.watch import READER_THREADS, ReaderPool, StoreWatch
@@ -38,13 +39,15 @@ class DeltaService:
     """One process's application. Needs :meth:`running` around it, which ASGI's lifespan does."""
 
     def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
         self._keys = KeyRing(settings)
         self.authenticator = Authenticator(settings, self._keys)
         self.watch = StoreWatch(settings.store_location, settings.max_waiting)
         self._pool = ReaderPool(settings.store_location, READER_THREADS)
         self.source = ViewSource(self._pool, settings.poll_seconds)
+        self.repeats = Repeats(self.authenticator, self.watch)
         parts = self.authenticator, self.watch, self.source
-        delta, repair = DeltaRoutes(settings, *parts), RepairRoutes(settings, *parts)
+        delta, repair = DeltaRoutes(settings, *parts, self.repeats), RepairRoutes(settings, *parts)
         self._answers: dict[str, Callable[[ScopedRequest], Awaitable[Answer]]] = {
             "delta": delta.answer,
             "digest": repair.digest,
@@ -52,7 +55,6 @@ class DeltaService:
             "events": EventRoute(*parts).answer,
         }
         self._outflow = Outflow()
-        self._stall_seconds = settings.stall_seconds
         self._router: Starlette = pages.router(*parts, DEVICE_PAGE)
 
     @asynccontextmanager
@@ -73,7 +75,7 @@ class DeltaService:
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await self._lifespan(scope, receive, send)
             return
         route = scoped_route(scope)
         if route is None:
@@ -93,26 +95,24 @@ class DeltaService:
         except Exception as error:
             answer = refusal(error, request.request_id)
         head_only = method == "HEAD"
-        try:
-            if answer.large:
-                await self._send_large(answer, request.request_id, send, receive, head_only=head_only)
-            else:
-                await answer.send(send, receive, self._stall_seconds, head_only=head_only)
-        except SlowReaderError:
-            log.info("request %s: cut off, its reader is too slow", request.request_id)
+        if answer.large:
+            await self._send_large(answer, request.request_id, send, receive, head_only=head_only)
+        else:
+            await answer.send(send, receive, head_only=head_only)
 
     async def _send_large(
         self, answer: Answer, request_id: str, send: Send, receive: Receive, *, head_only: bool
     ) -> None:
         try:
             with self._outflow.sending(answer.body):
-                await answer.send(send, receive, self._stall_seconds, head_only=head_only)
+                await answer.send(send, receive, head_only=head_only)
         except ProblemError as problem:
-            await refusal(problem, request_id).send(send, receive, self._stall_seconds, head_only=head_only)
+            await refusal(problem, request_id).send(send, receive, head_only=head_only)
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         await receive()
-        _on_termination(self.watch.stop)
+        # What the connections' protocol asks without ASGI.
+        scope["state"][SERVICE] = self
         try:
             async with self.running():
                 await send({"type": "lifespan.startup.complete"})
@@ -124,22 +124,11 @@ class DeltaService:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _on_termination(let_go: Callable[[], None]) -> None:
-    """Call this at the signal that ends the process: the server tells the application only when no request is left,
-    and a long poll would be one for a minute.
-    """
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # The event loop's own handlers, with which the server notices, go on: they listen to the loop's wake-up pipe.
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(let_go))
-
-
 def create() -> AsgiApplication:
-    """What Granian's workers load; settings come from the environment."""
+    """What the server's workers load; settings come from the environment."""
     configure_logging()
     settings = ServiceSettings.from_environment()
     service = DeltaService(settings)
     if settings.trusted_proxies:
-        application: AsgiApplication = wrap_asgi_with_proxy_headers(service, list(settings.trusted_proxies))
-        return application
+        return cast(AsgiApplication, ProxyHeadersMiddleware(cast(Any, service), list(settings.trusted_proxies)))
     return service

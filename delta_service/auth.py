@@ -55,13 +55,10 @@ class Authenticator:
             if self._insecure_dev and _is_loopback(client):
                 return INSECURE_CLAIMS
             raise unauthorized(token_given=False)
-        if self._key_generation != self._keys.generation:
-            self._remembered.clear()
-            self._key_generation = self._keys.generation
-        known = self._remembered.get(authorization)
-        if known is not None and known[1] > time.time():
-            known[0].caller.admit()
-            return known[0]
+        known = self.remembered(authorization)
+        if known is not None:
+            known.caller.admit()
+            return known
         self._refusals.admit(client)
         try:
             claims, expires = await self._verify(authorization)
@@ -72,6 +69,14 @@ class Authenticator:
         self._remember(authorization, claims, expires)
         claims.caller.admit()
         return claims
+
+    def remembered(self, authorization: bytes) -> Claims | None:
+        """What a token says that was verified a short time ago; the request is not counted."""
+        if self._key_generation != self._keys.generation:
+            self._remembered.clear()
+            self._key_generation = self._keys.generation
+        known = self._remembered.get(authorization)
+        return known[0] if known is not None and known[1] > time.time() else None
 
     async def _verify(self, authorization: bytes) -> tuple[Claims, float]:
         scheme, _, token = authorization.partition(b" ")

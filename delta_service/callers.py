@@ -32,9 +32,13 @@ class Caller:
         self.waiting = 0
         """Long polls and listeners of this caller."""
 
+    def admits(self) -> bool:
+        """Whether one more request may be answered; if so it counts."""
+        return self._requests is None or self._requests.admits()
+
     def admit(self) -> None:
         """Count a request. Raises the 429 problem."""
-        if self._requests is not None and not self._requests.admits():
+        if not self.admits():
             raise rate_limited("This token asks too often. Ask again later.")
 
     def admit_waiting(self) -> None:

@@ -21,6 +21,7 @@ from delta_service.pacing import TokenBucket
 from delta_service.problems import ProblemError, rate_limited
 from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
 from delta_service.question import Question, base_path, newest_named, question_of, question_of_page
+from delta_service.repeats import Repeats
 from delta_service.scope import asked_scope, touched_seq
 from delta_service.scoped_request import NDJSON, ScopedRequest
 from delta_service.settings import ServiceSettings
@@ -64,11 +65,17 @@ class DeltaRoutes:
     """Answers ``/v1/delta`` and ``/v1/territories/{territory}/delta``."""
 
     def __init__(
-        self, settings: ServiceSettings, authenticator: Authenticator, watch: StoreWatch, source: ViewSource
+        self,
+        settings: ServiceSettings,
+        authenticator: Authenticator,
+        watch: StoreWatch,
+        source: ViewSource,
+        repeats: Repeats,
     ) -> None:
         self._authenticator = authenticator
         self._watch = watch
         self._source = source
+        self._repeats = repeats
         self._snapshots = TokenBucket(settings.snapshots_per_second)
         self._memo: dict[tuple[object, ...], Quiet] = {}
         self._ready: dict[tuple[object, ...], Ready] = {}
@@ -83,7 +90,7 @@ class DeltaRoutes:
         memo_key = (request.authorization, request.territory, request.query_string, request.accept)
         quiet = self._memo.get(memo_key)
         if quiet is not None and request.prefer is None:
-            return _quiet_answer(quiet, request)
+            return self._repeatable(quiet, request, state)
         ready = self._ready.get((*memo_key, request.accept_encoding))
         if ready is not None and request.prefer is None and request.if_none_match is None:
             ready.record(request.request_id)
@@ -106,7 +113,7 @@ class DeltaRoutes:
             quiet = await self._quiet(question, state, ndjson=request.ndjson)
             if not wait_seconds and state is self._memo_state and len(self._memo) < MEMOISED_ANSWERS:
                 self._memo[memo_key] = quiet
-            answer = _quiet_answer(quiet, request)
+            answer, _ = _quiet_answer(quiet, request)
         if preferred_seconds is not None:
             applied = (b"preference-applied", b"wait=%d" % preferred_seconds)
             answer = replace(answer, headers=[*answer.headers, applied])
@@ -143,6 +150,12 @@ class DeltaRoutes:
         if question.envelope:
             body = with_envelope(body, facts.members())
         return Quiet(etag, [(b"content-type", JSON), *headers], body)
+
+    def _repeatable(self, quiet: Quiet, request: ScopedRequest, state: StoreState) -> Answer:
+        """For one who asks again: the next time these very bytes are enough."""
+        answer, counter = _quiet_answer(quiet, request)
+        self._repeats.keep(request.request_bytes, request.authorization, answer, counter, state)
+        return answer
 
     def _keep(self, key: tuple[object, ...], ready: Ready) -> None:
         size = len(ready.answer.body)
@@ -258,12 +271,15 @@ def _etag(question: Question, now_seq: int, state: StoreState, *, ndjson: bool) 
     return question.etag(effective_seq, state.generation, ndjson, stamp)
 
 
-def _quiet_answer(quiet: Quiet, request: ScopedRequest) -> Answer:
+def _quiet_answer(quiet: Quiet, request: ScopedRequest) -> tuple[Answer, Counter]:
+    """And where it has been counted."""
     if request.if_none_match is not None and _matches(request.if_none_match, quiet.etag):
-        metrics.NOT_MODIFIED.inc()
-        return Answer(304, [header for header in quiet.headers if header[0] != b"content-type"])
-    metrics.NOTHING_NEW.inc()
-    return Answer(200, quiet.headers, quiet.body)
+        answer = Answer(304, [header for header in quiet.headers if header[0] != b"content-type"])
+        counter = metrics.NOT_MODIFIED
+    else:
+        answer, counter = Answer(200, quiet.headers, quiet.body), metrics.NOTHING_NEW
+    counter.inc()
+    return answer, counter
 
 
 def _matches(if_none_match: bytes | None, etag: bytes) -> bool:

@@ -141,6 +141,12 @@ def rate_limited(detail: str) -> ProblemError:
     return ProblemError(status, "rate-limited", detail, action="retry", headers=retry_after())
 
 
+def too_many_connections() -> ProblemError:
+    problem = rate_limited("This process has as many connections as it may. Ask again later.")
+    problem.headers = {**problem.headers, "Connection": "close"}
+    return problem
+
+
 def too_large(detail: str) -> ProblemError:
     return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "content-too-large", detail)
 

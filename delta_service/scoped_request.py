@@ -15,6 +15,11 @@ WHOLE_SCOPE = {f"/v1/{name}": name for name in ("delta", "digest", "reconcile")}
 METHODS = {"delta": ("GET", "HEAD"), "digest": ("GET", "HEAD"), "events": ("GET", "HEAD"), "reconcile": ("POST",)}
 
 NDJSON = b"application/x-ndjson"
+
+SERVICE = "delta_service"
+"""The running service in the state that the server hands from the lifespan to each connection."""
+REQUEST_BYTES = "delta_service.request_bytes"
+"""An ASGI extension of ours: the bytes of the request, where they are one whole request that may be repeated."""
 BODY_SECONDS = 30
 
 
@@ -34,6 +39,8 @@ class ScopedRequest:
     if_none_match: bytes | None = None
     prefer: bytes | None = None
     last_event_id: bytes | None = None
+    request_bytes: bytes | None = None
+    """See :data:`REQUEST_BYTES`."""
 
     @property
     def ndjson(self) -> bool:
@@ -73,6 +80,7 @@ def scoped_request(scope: AsgiScope, receive: Receive, territory: str | None) ->
         if_none_match=headers.get(b"if-none-match"),
         prefer=headers.get(b"prefer"),
         last_event_id=headers.get(b"last-event-id"),
+        request_bytes=(scope.get("extensions") or {}).get(REQUEST_BYTES, {}).get("bytes"),
     )
 
 

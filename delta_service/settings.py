@@ -43,7 +43,7 @@ class ServiceSettings:
     connections: int = 20_000
     """That one process has at once; three quarters of them may wait for a change."""
     stall_seconds: int = 30
-    """A reader that does not take a piece of an answer (64 KiB) in so long is cut off."""
+    """A reader that takes less than 64 KiB of a large answer in so long is cut off."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose ``X-Forwarded-For`` is believed."""
 

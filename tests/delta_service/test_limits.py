@@ -181,25 +181,6 @@ def _size_until_end(connection: socket.socket) -> int:
     return size
 
 
-def test_connections_beyond_the_bound_wait_until_one_ends(large_store: Path) -> None:
-    with serving(large_store, DELTA_CONNECTIONS="3") as client:
-        address = str(client.base_url.host), client.base_url.port or 0
-        client.close()
-        held = [socket.create_connection(address, timeout=10) for _ in range(3)]
-        for connection in held:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert connection.recv(1_000).startswith(b"HTTP/1.1 200")
-        late = socket.create_connection(address, timeout=0.5)
-        late.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        with pytest.raises(TimeoutError):
-            late.recv(1_000)
-        held.pop().close()
-        late.settimeout(10)
-        assert late.recv(1_000).startswith(b"HTTP/1.1 200")
-        for connection in [late, *held]:
-            connection.close()
-
-
 def test_two_looks_at_once_do_not_bring_back_an_older_state(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         watch = running.service.watch

@@ -1,0 +1,149 @@
+"""Uvicorn's HTTP protocol, which also answers repeated questions at once and ends connections that only hold memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from delta_service.answers import AsgiScope, Receive, Send
+from delta_service.problems import refusal, request_id_of, too_many_connections
+from delta_service.scoped_request import REQUEST_BYTES, SERVICE
+
+if TYPE_CHECKING:
+    from delta_service.app import DeltaService
+
+log = logging.getLogger(__name__)
+
+# Cursors of many territories make long query strings.
+MAX_HEAD_BYTES = 262_144
+HEAD_SECONDS = 30
+# A reader that takes less than this while it may is as good as gone.
+PROGRESS_BYTES = 65_536
+
+
+class DeltaProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        service: DeltaService = app_state[SERVICE]
+        self._watch = service.watch
+        self._repeats = service.repeats
+        self._settings = service.settings
+        self._between_requests = True
+        self._requests_begun = 0
+        self._head_bytes: int | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._repeated_at = 0.0
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._settings.connections:
+            self.app = cast(ASGI3Application, _refuse)
+        # One that asks nothing is ended like one that asks nothing more.
+        self._keep_alive()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        for timer in (self._head_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        idle = self._between_requests and (self.cycle is None or self.cycle.response_complete)
+        # What a reader does not take must not pile up: then the ordinary way waits.
+        if idle and not self.flow.write_paused and (answer := self._repeats.find(data)) is not None:
+            self._repeated_at = self.loop.time()
+            date = self.server_state.default_headers[0][1]
+            self.transport.write(b"%sdate: %s\r\n%s" % (answer.status_line, date, answer.rest))
+            return
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The head of this request is too large.")
+                return
+        begun = self._requests_begun
+        super().data_received(data)
+        if idle and self._between_requests and self._requests_begun == begun + 1 and self._may_be_repeated():
+            # The application's task has not begun.
+            self.scope["extensions"] = {REQUEST_BYTES: {"bytes": data}}
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._requests_begun += 1
+        self._between_requests = False
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end, "the head of its request does not arrive")
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._between_requests = True
+
+    def shutdown(self) -> None:
+        # Who waits for news would hold the end up for a minute.
+        self._watch.stop()
+        super().shutdown()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_progress()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        quiet_seconds = self.loop.time() - self._repeated_at
+        if quiet_seconds < self.timeout_keep_alive:
+            self._keep_alive(self.timeout_keep_alive - quiet_seconds)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _keep_alive(self, seconds: float | None = None) -> None:
+        seconds = self.timeout_keep_alive if seconds is None else seconds
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _may_be_repeated(self) -> bool:
+        return self.cycle is not None and self.cycle.keep_alive and self.scope["method"] == "GET"
+
+    def _watch_progress(self) -> None:
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(self._settings.stall_seconds, self._look_for_progress)
+
+    def _look_for_progress(self) -> None:
+        if self._unsent_bytes - self.transport.get_write_buffer_size() < PROGRESS_BYTES:
+            self._end("its reader is too slow")
+        else:
+            self._watch_progress()
+
+    def _end(self, why: str) -> None:
+        if not self.transport.is_closing():
+            log.info("a connection is cut off: %s", why)
+        self.transport.abort()
+
+
+async def _refuse(_: AsgiScope, receive: Receive, send: Send) -> None:
+    await refusal(too_many_connections(), request_id_of(None)).send(send, receive)

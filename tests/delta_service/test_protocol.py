@@ -1,0 +1,247 @@
+"""What a connection does beyond ASGI: repeated polls, and connections that would only hold memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from delta_service import auth, metrics, protocol
+from delta_service.answers import AsgiScope, Receive, Send
+from delta_service.protocol import DeltaProtocol
+from delta_service.scoped_request import SERVICE
+from tests.delta_service.conftest import A1, WORLDS, Running, RunScenario, token, world
+
+DATE = b"Tue, 24 Nov 2026 06:00:00 GMT"
+
+
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    def send(self, content: bytes) -> None:
+        self._writer.write(content)
+
+    async def answer(self) -> tuple[bytes, bytes]:
+        """Head and body."""
+        async with asyncio.timeout(10):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            lengths = [line for line in head.split(b"\r\n") if line.startswith(b"content-length: ")]
+            body = await self._reader.readexactly(int(lengths[0].partition(b" ")[2])) if lengths else b""
+        return head, body
+
+    async def ask(self, content: bytes) -> tuple[bytes, bytes]:
+        self.send(content)
+        return await self.answer()
+
+    async def ended(self) -> bytes:
+        """What arrives until the other side ends it."""
+        async with asyncio.timeout(10):
+            return await self._reader.read()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Server:
+    """The service behind sockets; counts what the application is asked."""
+
+    def __init__(self, running: Running) -> None:
+        self._service = running.service
+        self._settings = {"http": DeltaProtocol, "ws": "none", "lifespan": "off", "log_config": None}
+        self.asked = 0
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        await self._service(scope, receive, send)
+
+    @asynccontextmanager
+    async def listening(self, keep_alive_seconds: int = 5) -> AsyncIterator[Callable[[], Any]]:
+        options: Any = {**self._settings, "timeout_keep_alive": keep_alive_seconds}
+        config = Config(self, proxy_headers=False, access_log=False, server_header=False, **options)
+        config.load()
+        state = ServerState()
+        state.default_headers = [(b"date", DATE)]
+
+        def connection() -> DeltaProtocol:
+            return DeltaProtocol(config, state, {SERVICE: self._service})
+
+        server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        opened: list[Connection] = []
+
+        async def connect() -> Connection:
+            opened.append(Connection(*await asyncio.open_connection("127.0.0.1", port)))
+            return opened[-1]
+
+        try:
+            yield connect
+        finally:
+            for each in opened:
+                each.close()
+            server.close()
+
+
+def poll(bearer: str, territory: str = "T-NORTH", *lines: str, since: int = 4, method: str = "GET") -> bytes:
+    head = [f"{method} /v1/territories/{territory}/delta?since={since} HTTP/1.1", "Host: x"]
+    return "\r\n".join([*head, f"Authorization: Bearer {bearer}", *lines, "", ""]).encode()
+
+
+def given(kind: str) -> float:
+    return float(metrics.REQUESTS.labels(kind)._value.get())
+
+
+def test_a_poll_repeated_to_the_byte_is_answered_the_same_without_the_application(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH", "T-SOUTH"])
+        async with server.listening() as connect:
+            connection, before = await connect(), given("nothing_new")
+            answers = [await connection.ask(poll(bearer)) for _ in range(6)]
+            assert server.asked == 2
+            assert answers == [answers[0]] * 6
+            assert b"date: " + DATE in answers[0][0]
+            assert b"sync-cursor: c1." in answers[0][0]
+            assert given("nothing_new") == before + 6
+            # On another connection, too, and not for one that differs in anything.
+            assert await (await connect()).ask(poll(bearer)) == answers[0]
+            assert server.asked == 2
+            for other in (poll(bearer, "T-SOUTH"), poll(bearer, "T-NORTH", "X-Request-Id: 1"), poll(bearer, since=3)):
+                await connection.ask(other)
+            assert server.asked == 5
+            etag = next(line for line in answers[0][0].split(b"\r\n") if line.startswith(b"etag: ")).partition(b" ")[2]
+            unchanged = poll(bearer, "T-NORTH", f"If-None-Match: {etag.decode()}")
+            heads = [(await connection.ask(unchanged))[0] for _ in range(4)]
+            assert all(head.startswith(b"HTTP/1.1 304 Not Modified\r\n") for head in heads)
+            assert heads == [heads[0]] * 4
+            assert server.asked == 6, "a kept answer serves both forms; after that the bytes are enough"
+
+    run(scenario)
+
+
+def test_nothing_is_repeated_that_news_or_a_withdrawn_token_or_a_limit_forbids(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        server = Server(running)
+        async with server.listening() as connect:
+            connection, request = await connect(), poll(token(["T-NORTH"], sub="one"))
+            for _ in range(3):
+                await connection.ask(request)
+            await running.publish([*WORLDS, world({A1: 9}, {"T-NORTH": [A1]})])
+            _, body = await connection.ask(request)
+            assert b'"content 9"' in body
+            quiet = poll(token(["T-NORTH"], sub="one"), since=5)
+            for _ in range(3):
+                head, _ = await connection.ask(quiet)
+            assert b"HTTP/1.1 200" in head
+            asked, now = server.asked, time.time()
+            with monkeypatch.context() as later:
+                later.setattr(auth, "time", SimpleNamespace(time=lambda: now + auth.REMEMBER_SECONDS + 1))
+                await connection.ask(quiet)
+                assert server.asked == asked + 1, "its token is verified again"
+            statuses = [(await connection.ask(quiet))[0].split()[1] for _ in range(20)]
+            assert statuses[0] == b"200"
+            assert statuses[-1] == b"429", "each repetition counts"
+
+    run(scenario, caller_requests_per_second=1)
+
+
+def test_what_may_wait_or_ends_the_connection_is_left_to_the_application(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            for request in (
+                poll(bearer, "T-NORTH", "Prefer: wait=0"),
+                poll(bearer, "T-NORTH", "Content-Length: 1") + b"x",
+                poll(bearer).replace(b"?since", b"?wait=0&since"),
+            ):
+                answers = [await connection.ask(request) for _ in range(4)]
+                assert answers == [answers[0]] * 4
+            connection.send(poll(bearer, method="HEAD") * 4)
+            for _ in range(4):
+                head = await connection._reader.readuntil(b"\r\n\r\n")
+                assert b"content-length: " in head
+            for _ in range(3):
+                last = await connect()
+                last.send(poll(bearer, "T-NORTH", "Connection: close"))
+                assert (await last.ended()).count(b"HTTP/1.1 200") == 1
+
+    run(scenario)
+
+
+def test_requests_may_arrive_in_any_pieces_and_answers_keep_their_order(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH", "T-SOUTH"])
+        kinds = [poll(bearer), poll(bearer, "T-SOUTH"), poll(bearer, "T-SOUTH", "Content-Length: 2") + b"xy"]
+        async with server.listening() as connect:
+            connection = await connect()
+            expected = {kind: await connection.ask(kind) for kind in kinds}
+            for kind in kinds:
+                await connection.ask(kind)
+            chance = random.Random(1)
+            for _ in range(40):
+                asked = chance.choices(kinds, k=chance.randint(1, 8))
+                stream = b"".join(asked)
+                cuts = sorted(chance.choices(range(1, len(stream)), k=chance.randint(0, 5)))
+                for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+                    connection.send(stream[start:end])
+                    for _ in range(chance.randint(0, 3)):
+                        await asyncio.sleep(0)
+                assert [await connection.answer() for _ in asked] == [expected[kind] for kind in asked]
+        assert server.asked < 40 * 8
+
+    run(scenario)
+
+
+def test_a_connection_that_asks_nothing_or_never_ends_its_question_is_closed(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        server = Server(running)
+        monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+        async with server.listening(keep_alive_seconds=1) as connect:
+            silent, slow, huge, busy = [await connect() for _ in range(4)]
+            slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+            assert await slow.ended() == b""
+            huge.send(b"GET /healthz HTTP/1.1\r\n")
+            await asyncio.sleep(0.05)
+            huge.send(b"X: " + b"x" * protocol.MAX_HEAD_BYTES)
+            assert (await huge.ended()).startswith(b"HTTP/1.1 400")
+            # Repetitions keep a connection alive as other requests do.
+            for _ in range(8):
+                assert b"200 OK" in (await busy.ask(poll(bearer)))[0]
+                await asyncio.sleep(0.25)
+            assert await silent.ended() == b""
+            assert b"200 OK" in (await busy.ask(poll(bearer)))[0]
+            assert await busy.ended() == b""
+
+    bearer = token(["T-NORTH"])
+    run(scenario)
+
+
+def test_connections_beyond_the_bound_are_told_to_come_back(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        async with Server(running).listening() as connect:
+            first, second, late = [await connect() for _ in range(3)]
+            for connection in (first, second):
+                assert b"HTTP/1.1 200" in (await connection.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))[0]
+            late.send(poll(token(["T-NORTH"])))
+            refused = await late.ended()
+            assert refused.startswith(b"HTTP/1.1 429")
+            assert b"\r\nretry-after: " in refused
+            assert b'"code":"rate-limited"' in refused
+            first.close()
+            await asyncio.sleep(0.05)
+            again = await connect()
+            assert b"HTTP/1.1 200" in (await again.ask(poll(token(["T-NORTH"]))))[0]
+
+    run(scenario, connections=2)
