@@ -7,12 +7,18 @@ the host that has the file; a step by itself would cost a poll of a second, a se
 
 from __future__ import annotations
 
+import warnings
+
+from celery.exceptions import DuplicateTaskNameWarning  # type: ignore[import-untyped]
 from dagster import DagsterRun
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
 from orchestration.tenancy import location_of
+
+# dagster-celery names its task anew for each run, and the daemon's log would say so each time.
+warnings.filterwarnings("ignore", category=DuplicateTaskNameWarning)
 
 ANSWER_SECONDS = 5.0
 """A worker answers at once, busy or not. One that misses two questions in a row is gone."""
