@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test laws lint format lock bench pictures wheelhouse clean
+.PHONY: help install demo test test-distributed laws lint format lock bench pictures wheelhouse clean
 
 help:  ## show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: $(STAMP)  ## create .venv with the locked packages
 
@@ -21,6 +21,9 @@ demo: install  ## start simulator, Dagster, delta service and device page on loo
 
 test: install  ## run all tests that this machine can run
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-distributed: install  ## tenants, Celery workers and kills on PostgreSQL and Redis (part of test; longer: --kill-seconds)
+	$(BIN)/python -m pytest tests/distributed $(PYTEST_ARGS)
 
 laws: install  ## the delta's laws over 20,000 generated cases (about ten minutes)
 	LAW_CASES=2500 $(BIN)/python -m pytest tests/delta_service/test_laws.py

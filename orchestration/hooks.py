@@ -17,9 +17,12 @@ import orjson
 from orchestration.advice import ADVICE, NOTE, UNKNOWN, what_to_do
 from orchestration.pipeline.derive import PublicationHeldError
 from orchestration.settings import AlertSettings
+from orchestration.tenancy import TENANT, is_own, own_runs
 
 POST_TIMEOUT_SECONDS = 5.0
 ALERTS_PER_TICK = 20
+FAILURES_PER_TICK = 200
+"""That are looked at: those of other tenants are passed over."""
 SAY_AGAIN_AFTER = timedelta(hours=6)
 """A pod that is down fails a run each five minutes; people want to know of it once."""
 
@@ -78,6 +81,7 @@ def alert(settings: AlertSettings, run: dg.DagsterRun, cause: Cause, failed_at: 
     return {
         "kind": "held publication" if held else "failed run",
         "run_id": run.run_id,
+        **({"tenant": TENANT} if TENANT else {}),
         "job": run.job_name,
         "step": cause.step or None,
         "failed": cause.kind or "the run's process ended, or never started",
@@ -101,17 +105,17 @@ def tell(
         newest = instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, limit=1)
         return dg.SensorResult(skip_reason="failures from now on are told", cursor=Told(newest.cursor).dump())
     posted = 0
-    for _ in range(ALERTS_PER_TICK):
+    for _ in range(FAILURES_PER_TICK):
         found = instance.fetch_run_status_changes(
             dg.DagsterEventType.RUN_FAILURE, limit=1, cursor=told.upto or None, ascending=True
         )
-        if not found.records:
+        if not found.records or posted == ALERTS_PER_TICK:
             break
         entry = found.records[0].event_log_entry
         run = instance.get_run_by_id(entry.run_id)
-        cause = cause_of(instance, entry.run_id) if run else Cause("", "")
+        cause = cause_of(instance, entry.run_id) if run and is_own(run) else None
         at = told.at
-        if run and wanted(cause) and not _told_lately(instance, told, run, cause, now):
+        if run and cause and wanted(cause) and not _told_lately(instance, told, run, cause, now):
             problem = _post(settings.webhook_url, alert(settings, run, cause, entry.timestamp))
             if problem:
                 reason = f"{posted} alerts sent; the next could not be, and will be tried again: {problem}"
@@ -134,11 +138,7 @@ def _told_lately(instance: dg.DagsterInstance, told: Told, run: dg.DagsterRun, c
     when = told.at.get(_name(run, cause))
     if when is None or when <= (now - SAY_AGAIN_AFTER).timestamp():
         return False
-    success = dg.RunsFilter(
-        job_name=run.job_name,
-        statuses=[dg.DagsterRunStatus.SUCCESS],
-        updated_after=datetime.fromtimestamp(when, UTC),
-    )
+    success = own_runs(run.job_name, [dg.DagsterRunStatus.SUCCESS], updated_after=datetime.fromtimestamp(when, UTC))
     return not instance.get_run_records(success, limit=1)
 
 

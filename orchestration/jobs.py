@@ -3,7 +3,8 @@
 import dagster as dg
 
 from orchestration.assets.checks import digests_agree, equals_recompute
-from orchestration.assets.modification_records import PollConfig
+from orchestration.assets.modification_records import PollConfig, modification_records
+from orchestration.tenancy import RUN_TAGS
 
 MAX_SYNC_SECONDS = 3600
 FULL_CHECKS = dg.AssetSelection.checks(equals_recompute, digests_agree)
@@ -13,14 +14,15 @@ sync = dg.define_asset_job(
     "sync",
     selection=HOT_PATH,
     description="Read what is new in the CRM, and publish what it changes for devices.",
-    tags={"dagster/max_runtime": str(MAX_SYNC_SECONDS)},
+    tags={**RUN_TAGS, "dagster/max_runtime": str(MAX_SYNC_SECONDS)},
 )
 
 full_load = dg.define_asset_job(
     "full_load",
     selection=HOT_PATH,
     description="Read every object whole, then publish. Killed, it goes on where it was when run again.",
-    config=dg.RunConfig(ops={"modification_records": PollConfig(full_load=True)}),
+    tags=RUN_TAGS,
+    config=dg.RunConfig(ops={modification_records.op.name: PollConfig(full_load=True)}),
 )
 
 
@@ -28,18 +30,21 @@ sweep = dg.define_asset_job(
     "sweep",
     selection=HOT_PATH,
     description="A sync that also reads all objects by ModifiedDate since the last sweep: imports may write no events.",
-    config=dg.RunConfig(ops={"modification_records": PollConfig(reconcile="sweep")}),
+    tags=RUN_TAGS,
+    config=dg.RunConfig(ops={modification_records.op.name: PollConfig(reconcile="sweep")}),
 )
 
 census = dg.define_asset_job(
     "census",
     selection=HOT_PATH,
     description="A sync that also compares every row's id and modification number with the CRM's.",
-    config=dg.RunConfig(ops={"modification_records": PollConfig(reconcile="census")}),
+    tags=RUN_TAGS,
+    config=dg.RunConfig(ops={modification_records.op.name: PollConfig(reconcile="census")}),
 )
 
 verify = dg.define_asset_job(
     "verify",
     selection=FULL_CHECKS,
+    tags=RUN_TAGS,
     description="Compare all published tables with a recompute from the snapshots, and the delta store with itself.",
 )

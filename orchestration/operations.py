@@ -17,6 +17,7 @@ from orchestration.pipeline.warehouse import transaction, utc_now
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import RUN_TAGS
 
 
 @dg.op
@@ -34,7 +35,11 @@ def ask_the_pod(context: dg.OpExecutionContext, warehouse: WarehouseResource, cr
         raise dg.Failure(f"Not usable as it is: {', '.join(bad)}.\n{report}", allow_retries=False)
 
 
-@dg.job(name="preflight", description="What the pod allows: access, clock, event log, lists. Reads a few rows only.")
+@dg.job(
+    name="preflight",
+    tags=RUN_TAGS,
+    description="What the pod allows: access, clock, event log, lists. Reads a few rows only.",
+)
 def preflight_job() -> None:
     ask_the_pod()
 
@@ -65,7 +70,10 @@ def work_out_alignment(context: dg.OpExecutionContext, config: AlignmentConfig, 
     context.log.info("%d accounts; %s%s", len(moves), report, "\nAnnounced." if config.announce else "")
 
 
-@dg.job(description="What an alignment file (CSV: account, from, to) would move, before it is done in the CRM.")
+@dg.job(
+    tags=RUN_TAGS,
+    description="What an alignment file (CSV: account, from, to) would move, before it is done in the CRM.",
+)
 def dry_run_alignment() -> None:
     work_out_alignment()
 
@@ -89,7 +97,10 @@ def release_held_rows(context: dg.OpExecutionContext, config: ReleaseConfig, war
         context.log.info("Released: %d of %d rows may leave %s", loss.deletes, loss.rows, loss.territory)
 
 
-@dg.job(description="Publish with the next sync what the mass-delete guard holds. Needs a reason, which is kept.")
+@dg.job(
+    tags=RUN_TAGS,
+    description="Publish with the next sync what the mass-delete guard holds. Needs a reason, which is kept.",
+)
 def release_held_publication() -> None:
     release_held_rows()
 
@@ -106,7 +117,9 @@ def reject_held_rows(context: dg.OpExecutionContext, warehouse: WarehouseResourc
     context.log.info("%d rows will be read again by the next sync", rows)
 
 
-@dg.job(description="Do not publish what the mass-delete guard holds: the next sync reads those rows again.")
+@dg.job(
+    tags=RUN_TAGS, description="Do not publish what the mass-delete guard holds: the next sync reads those rows again."
+)
 def reject_held_publication() -> None:
     reject_held_rows()
 
@@ -122,7 +135,7 @@ def copy_warehouse_to_delta_store(
     context.log.info("The delta store holds publication %d", result.published_seq)
 
 
-@dg.job(description="Rebuild the delta store from the warehouse. Devices' cursors stay good.")
+@dg.job(tags=RUN_TAGS, description="Rebuild the delta store from the warehouse. Devices' cursors stay good.")
 def rebuild_delta_store() -> None:
     copy_warehouse_to_delta_store()
 
@@ -142,7 +155,11 @@ def fold_history(
     context.log.info("Cursors before publication %d get a snapshot from now on", horizons.history_seq)
 
 
-@dg.job(name="compact", description="Forget history beyond the horizon, superseded texts and old source records.")
+@dg.job(
+    name="compact",
+    tags=RUN_TAGS,
+    description="Forget history beyond the horizon, superseded texts and old source records.",
+)
 def compact_history() -> None:
     fold_history()
 
@@ -172,6 +189,9 @@ def copy_stores(context: dg.OpExecutionContext, config: BackupConfig, warehouse:
     context.log.info("%s holds publication %d; check it with the command verify", backup, manifest.published_seq)
 
 
-@dg.job(description="Copy warehouse and delta store to a folder; python -m orchestration.backup restores them.")
+@dg.job(
+    tags=RUN_TAGS,
+    description="Copy warehouse and delta store to a folder; python -m orchestration.backup restores them.",
+)
 def backup() -> None:
     copy_stores()

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-territories = dg.DynamicPartitionsDefinition(name="territory")
+from orchestration.tenancy import instance_wide, own_runs
+
+territories = dg.DynamicPartitionsDefinition(name=instance_wide("territory"))
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def keep_in_step(instance: dg.DagsterInstance, wanted: Iterable[str]) -> Partiti
     """Apply the plan to an instance."""
     name = str(territories.name)
     unfinished = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-    runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
+    runs = instance.get_runs(own_runs(statuses=unfinished))
     in_flight = {key for run in runs for key in (run.tags.get("dagster/partition"),) if key}
     # A range run names its ends only: while one is under way, nothing is deleted.
     ranged = any("dagster/asset_partition_range_start" in run.tags for run in runs)

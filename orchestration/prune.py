@@ -23,6 +23,7 @@ from sqlalchemy import bindparam, text
 
 from orchestration.assets.policy import PUBLICATION_TAG
 from orchestration.settings import RunRetention
+from orchestration.tenancy import own_runs
 
 RUNS_PER_PAGE = 1000
 PAGE_BYTES = 1024
@@ -96,9 +97,9 @@ def due_runs(runs: Iterable[EndedRun], last_words: set[str], retention: RunReten
 
 
 def ended_runs(instance: dg.DagsterInstance) -> Iterator[EndedRun]:
-    """All runs that are over, newest first."""
+    """All of this tenant's runs that are over, newest first."""
     cursor = None
-    while records := instance.get_run_records(dg.RunsFilter(statuses=ENDED), limit=RUNS_PER_PAGE, cursor=cursor):
+    while records := instance.get_run_records(own_runs(statuses=ENDED), limit=RUNS_PER_PAGE, cursor=cursor):
         for record in records:
             run = record.dagster_run
             routine = "dagster/sensor_name" in run.tags or "dagster/schedule_name" in run.tags

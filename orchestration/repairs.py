@@ -19,6 +19,7 @@ from orchestration.pipeline.warehouse import transaction
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import RUN_TAGS, asset_key
 
 
 class ReplayConfig(dg.Config):
@@ -69,7 +70,10 @@ def replay_events(
     context.log.info("%d rows differed, %d operations\n%s", changed, crm.client.operations_spent, report)
 
 
-@dg.job(description="Read a part of the CRM's event log (29 days) again, with every row it names, and publish.")
+@dg.job(
+    tags=RUN_TAGS,
+    description="Read a part of the CRM's event log (29 days) again, with every row it names, and publish.",
+)
 def replay_window() -> None:
     replay_events()
 
@@ -106,14 +110,15 @@ def rederive_territories(
     for one in derived:
         metadata = {"rows_inserted": one.inserted, "rows_updated": one.updated, "rows_deleted": one.deleted}
         key = partition_key(one.territory, one.name)
-        context.log_event(dg.AssetMaterialization("territory_rebuild", partition=key, metadata=metadata))
+        context.log_event(dg.AssetMaterialization(asset_key("territory_rebuild"), partition=key, metadata=metadata))
     report = territory_results(derived, 0)
     context.add_output_metadata({"report": dg.MetadataValue.md(report), "rows_derived": rows, "sizes_mended": mended})
     context.log.info("%d rows derived anew, %d sizes or digests were wrong\n%s", rows, mended, report)
 
 
 @dg.job(
-    description="Work out chosen territories' tables anew from the snapshots, without the CRM; publish what differs."
+    tags=RUN_TAGS,
+    description="Work out chosen territories' tables anew from the snapshots, without the CRM; publish what differs.",
 )
 def rebuild_territory_tables() -> None:
     rederive_territories()

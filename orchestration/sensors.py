@@ -19,6 +19,7 @@ from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untrac
 from orchestration.jobs import census, full_load, sweep, sync
 from orchestration.settings import PipelineSettings
 from orchestration.stream import stream
+from orchestration.tenancy import asset_key, own_runs, require_location
 
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -37,13 +38,15 @@ IN_FLIGHT = [
     " With SYNC_MODE=stream it keeps a run of stream going instead.",
 )
 def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    if context.code_location_origin is not None:
+        require_location(context.code_location_origin.location_name)
     settings = PipelineSettings.from_environment()
     now = datetime.now(UTC)
     state = SensorState.parse(context.cursor)
     newest = [
         record
         for job in (sync, full_load, sweep, census, stream)
-        for record in context.instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=1)
+        for record in context.instance.get_run_records(own_runs(job.name), limit=1)
     ]
     if any(record.dagster_run.status in IN_FLIGHT for record in newest):
         return dg.SkipReason("a run is under way")
@@ -83,7 +86,7 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
 
 def last_poll(instance: dg.DagsterInstance) -> LastPoll | None:
     """Read from the newest materialization of ``modification_records``."""
-    event = instance.get_latest_materialization_event(dg.AssetKey("modification_records"))
+    event = instance.get_latest_materialization_event(asset_key("modification_records"))
     materialization = event.asset_materialization if event else None
     if event is None or materialization is None:
         return None

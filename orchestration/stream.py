@@ -27,6 +27,7 @@ from orchestration.pipeline.warehouse import utc_now
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import RUN_TAGS, asset_key, own_runs
 from orchestration.tracing import publication_timings, trace_publications
 
 MOST_FINDS = 300
@@ -59,6 +60,7 @@ def follow_crm(
 
 
 @dg.job(
+    tags=RUN_TAGS,
     description="Stream mode (SYNC_MODE=stream): a resident sync that polls every two seconds, ends by itself after 15"
     " minutes, and makes way for any run that waits for the warehouse. The sensor launches it.",
 )
@@ -68,7 +70,7 @@ def stream() -> None:
 
 def runs_waiting(instance: dg.DagsterInstance) -> list[str]:
     """Jobs of runs that are queued and need the warehouse."""
-    queued = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
+    queued = instance.get_runs(own_runs(statuses=[dg.DagsterRunStatus.QUEUED]))
     return sorted({run.job_name for run in queued if _needs_warehouse(run)})
 
 
@@ -154,7 +156,7 @@ class Follower:
 
 
 def _record(asset: str, metadata: Metadata) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(asset, metadata=metadata)
+    return dg.AssetMaterialization(asset_key(asset), metadata=metadata)
 
 
 def _tells(result: HydrationResult) -> bool:

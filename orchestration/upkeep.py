@@ -11,6 +11,7 @@ from orchestration.pipeline.warehouse import utc_now
 from orchestration.prune import prune
 from orchestration.resources.warehouse import WarehouseResource
 from orchestration.settings import RunRetention
+from orchestration.tenancy import RUN_TAGS, asset_key
 
 
 @dg.op
@@ -22,7 +23,10 @@ def forget_old_runs(context: dg.OpExecutionContext) -> None:
     context.log.info("Forgot %d runs, kept %d", pruned.runs.total(), pruned.kept)
 
 
-@dg.job(description="Forget old runs, so that they do not fill the disk (daily). RUNS_KEEP_... set for how long.")
+@dg.job(
+    tags=RUN_TAGS,
+    description="Forget old runs, so that they do not fill the disk (daily). RUNS_KEEP_... set for how long.",
+)
 def prune_history() -> None:
     forget_old_runs()
 
@@ -43,12 +47,12 @@ def stamp_changed_territories(context: dg.OpExecutionContext, warehouse: Warehou
                 "changed_by_publication": dg.MetadataValue.int(stamp.changed_by),
                 "changed_at": dg.MetadataValue.timestamp(stamp.changed_at.replace(tzinfo=UTC)),
             }
-            context.log_event(dg.AssetMaterialization("territory_rebuild", partition=key, metadata=metadata))
+            context.log_event(dg.AssetMaterialization(asset_key("territory_rebuild"), partition=key, metadata=metadata))
     with warehouse.open() as connection:
         stamped_up_to(connection, stamps)
     context.add_output_metadata({"territories_stamped": len(stamps)})
 
 
-@dg.job(description="Show on territory_rebuild which territories changed, and when (hourly).")
+@dg.job(tags=RUN_TAGS, description="Show on territory_rebuild which territories changed, and when (hourly).")
 def stamp_territories() -> None:
     stamp_changed_territories()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 OPEN_SEQ = 2**53 - 1
 """``to_seq`` of an interval that has not ended; also the bound below which every ``seq`` stays."""
@@ -32,8 +33,7 @@ class Publication:
     published_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(NamedTuple):
     """A row with a new content, or (``body is None``) a row that no longer exists."""
 
     object: str
@@ -48,8 +48,7 @@ class RowChange:
     """For a row that ended in a merge: the survivor's id."""
 
 
-@dataclass(frozen=True, slots=True)
-class VisibilityChange:
+class VisibilityChange(NamedTuple):
     """A row that enters (or leaves) a territory."""
 
     territory: str
@@ -58,8 +57,7 @@ class VisibilityChange:
     entered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TerritoryHead:
+class TerritoryHead(NamedTuple):
     """Size and digest of one object in one territory, from this publication on."""
 
     territory: str
@@ -71,7 +69,10 @@ class TerritoryHead:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """Everything publication ``publication.seq`` changes. Iterables are read once, in the order of the fields."""
+    """Everything publication ``publication.seq`` changes. Iterables are read once, in the order of the fields.
+
+    Their items may be plain tuples: of a million, making an object of each would cost as much as storing it.
+    """
 
     publication: Publication
     rows: Iterable[RowChange]

@@ -5,11 +5,11 @@ The cost follows what changes. A row that moves between territories touches inte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from delta_service.store.batches import batches
-from delta_service.store.changes import OPEN_SEQ, ChangeSet, Publication, RowChange, TerritoryHead
+from delta_service.store.changes import OPEN_SEQ, ChangeSet, Publication, RowChange
 from delta_service.store.engine import WriteConnection
 from delta_service.store.errors import ChangeSetError, StaleSeqError
 from delta_service.store.schema import INSERT_BODY, INSERT_HEAD, signed
@@ -81,12 +81,21 @@ def apply(connection: WriteConnection, change_set: ChangeSet) -> None:
         connection.execute(statement)
     try:
         _apply_rows(connection, change_set.rows, objects, bounds)
-        staged = (
-            (territories[change.territory], objects[change.object], change.row_id, int(change.entered))
-            for change in change_set.visibility
+        connection.executemany(
+            STAGE_VISIBILITY,
+            (
+                (territories[territory], objects[name], row_id, 1 if entered else 0)
+                for territory, name, row_id, entered in change_set.visibility
+            ),
         )
-        _apply_visibility(connection, staged, bounds)
-        _apply_heads(connection, change_set.heads, objects, territories, publication.seq)
+        _apply_visibility(connection, bounds)
+        connection.executemany(
+            INSERT_HEAD,
+            (
+                (territories[territory], objects[name], publication.seq, rows, signed(digest))
+                for territory, name, rows, digest in change_set.heads
+            ),
+        )
         territories.save()
     except KeyError as error:
         raise ChangeSetError(f"object {error} is not served") from None
@@ -102,24 +111,22 @@ def _apply_rows(
     for batch in batches(rows):
         staged: list[tuple[Any, ...]] = []
         bodies: list[tuple[int, bytes]] = []
-        for row in batch:
-            if row.body is None:
-                staged.append((objects[row.object], row.row_id, None, None, None, row.merged_into))
+        for name, row_id, version, digest, body, merged_into in batch:
+            if body is None:
+                staged.append((objects[name], row_id, None, None, None, merged_into))
                 continue
-            if row.version is None or row.digest is None:
-                raise ChangeSetError(f"{row.object} {row.row_id} has a body but no version or digest")
-            version, digest = signed(row.version), signed(row.digest)
-            staged.append((objects[row.object], row.row_id, version, digest, next_body_key, row.merged_into))
-            bodies.append((next_body_key, row.body.encode()))
+            if version is None or digest is None:
+                raise ChangeSetError(f"{name} {row_id} has a body but no version or digest")
+            staged.append((objects[name], row_id, signed(version), signed(digest), next_body_key, merged_into))
+            bodies.append((next_body_key, body.encode()))
             next_body_key += 1
         connection.executemany(STAGE_ROW, staged)
         connection.executemany(INSERT_BODY, bodies)
-    for statement in (ADD_ROWS, KEY_ROWS, CLOSE_VERSIONS, OPEN_VERSIONS, SET_MERGED, TOUCH):
+    for statement in (ADD_ROWS, KEY_ROWS, CLOSE_VERSIONS, OPEN_VERSIONS, SET_MERGED):
         connection.execute(statement, bounds)
 
 
-def _apply_visibility(connection: WriteConnection, staged: Iterator[tuple[Any, ...]], bounds: dict[str, int]) -> None:
-    connection.executemany(STAGE_VISIBILITY, staged)
+def _apply_visibility(connection: WriteConnection, bounds: dict[str, int]) -> None:
     (count, enters) = connection.execute("SELECT count(*), coalesce(sum(entered), 0) FROM staged_visibility").get
     connection.execute(KEY_VISIBILITY)
     if connection.execute("SELECT count(*) FROM changed_visibility").get != count:
@@ -127,22 +134,11 @@ def _apply_visibility(connection: WriteConnection, staged: Iterator[tuple[Any, .
     connection.execute(LEAVE, bounds)
     if connection.changes() != count - enters:
         raise ChangeSetError("a row leaves a territory that did not see it")
+    # Between leaving and entering, which touch by themselves: each interval is written once.
+    connection.execute(TOUCH, bounds)
     if connection.execute(COUNT_HELD, bounds).get:
         raise ChangeSetError("a row enters a territory that sees it already")
     connection.execute(ENTER, bounds)
-
-
-def _apply_heads(
-    connection: WriteConnection,
-    heads: Iterable[TerritoryHead],
-    objects: dict[str, int],
-    territories: TerritoryKeys,
-    seq: int,
-) -> None:
-    connection.executemany(
-        INSERT_HEAD,
-        ((territories[h.territory], objects[h.object], seq, h.rows, signed(h.digest)) for h in heads),
-    )
 
 
 def _publish(connection: WriteConnection, publication: Publication) -> None:

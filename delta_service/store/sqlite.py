@@ -13,8 +13,9 @@ from delta_service.store import schema
 from delta_service.store.errors import ChangeSetError, StoreUnavailableError
 
 BUSY_TIMEOUT_MS = 30_000
-CACHE_KIB = 65_536
-LOAD_CACHE_KIB = 262_144
+READER_CACHE_KIB = 65_536
+# Most of what a large publication changes; taken as it is needed, and given back when the writer closes.
+WRITER_CACHE_KIB = 262_144
 # Beyond it the WAL is copied back wholly and cut, readers permitting.
 WAL_TRUNCATE_BYTES = 64 * 2**20
 WAL_TRUNCATE_WAIT_MS = 2_000
@@ -44,7 +45,7 @@ class SqliteEngine:
     def open_reader(self) -> SqliteConnection:
         try:
             # Opened read-write all the same: the first reader after a crash has to recover the WAL.
-            connection = SqliteConnection(self.path, apsw.SQLITE_OPEN_READWRITE)
+            connection = SqliteConnection(self.path, READER_CACHE_KIB)
         except (FileNotFoundError, apsw.CantOpenError) as error:
             raise StoreUnavailableError(f"there is no delta store at {self.path}") from error
         connection.execute("PRAGMA query_only = 1")
@@ -52,7 +53,7 @@ class SqliteEngine:
 
     def open_writer(self) -> SqliteConnection:
         self.path.touch()
-        connection = SqliteConnection(self.path, apsw.SQLITE_OPEN_READWRITE)
+        connection = SqliteConnection(self.path, WRITER_CACHE_KIB)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
@@ -61,12 +62,12 @@ class SqliteEngine:
 class SqliteConnection(apsw.Connection):
     """apsw's own connection (what is asked most often gets no slower), and the rest of what the store needs."""
 
-    def __init__(self, path: Path, flags: int) -> None:
+    def __init__(self, path: Path, cache_kib: int) -> None:
         check_sqlite_version()
         self._path, self._file = path, _file_at(path)
-        super().__init__(str(path), flags=flags)
+        super().__init__(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         self.set_busy_timeout(BUSY_TIMEOUT_MS)
-        self.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self.execute(f"PRAGMA cache_size = -{cache_kib}")
         self.execute("PRAGMA mmap_size = 0")
         # A checkpoint at a commit's end would make readers checkpoint too, and the writer at a time not its own.
         self.wal_autocheckpoint(0)
@@ -118,7 +119,6 @@ class SqliteConnection(apsw.Connection):
             self._truncate_wal()
 
     def begin_load(self) -> None:
-        self.execute(f"PRAGMA cache_size = -{LOAD_CACHE_KIB}")
         for table in schema.TABLES:
             self.execute(f"DROP TABLE IF EXISTS {table}")
 

@@ -19,6 +19,7 @@ from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
 from orchestration.pipeline.verify import differences, head_differences, row_differences
 from orchestration.pipeline.warehouse import newest_seq, read_state, scalar, statement, utc_now, write_state
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import asset_key
 
 UNREAD_WARN = timedelta(days=7)
 UNREAD_FAIL = timedelta(days=21)
@@ -34,36 +35,36 @@ READ_NOW = "Run census now, and find out why the sensor did not run: is the daem
 
 READ_IN_TIME = dg.AssetCheckSpec(
     "read_in_time",
-    asset="modification_records",
+    asset=asset_key("modification_records"),
     description="How long the event log had not been read: it warns at 7 days and fails at 21, as the log ends at 30.",
 )
 ROWS_HAVE_BODIES = dg.AssetCheckSpec(
     "visible_rows_have_a_body",
-    asset="territory_deltas",
+    asset=asset_key("territory_deltas"),
     blocking=True,
     description="Every row that the publication shows to a territory has its text.",
 )
 MOVES_BALANCE = dg.AssetCheckSpec(
     "moves_balance",
-    asset="territory_deltas",
+    asset=asset_key("territory_deltas"),
     blocking=True,
     description="Rows enter territories they were not in, and leave those they were in.",
 )
 NO_ORPHANS = dg.AssetCheckSpec(
     "no_orphan_child",
-    asset="territory_deltas",
+    asset=asset_key("territory_deltas"),
     blocking=True,
     description="Every row that a territory sees belongs to it by itself or through a parent that it sees too.",
 )
 NO_OVERLAPS = dg.AssetCheckSpec(
     "intervals_do_not_overlap",
-    asset="territory_deltas",
+    asset=asset_key("territory_deltas"),
     blocking=True,
     description="A territory sees a row once at a time.",
 )
 STORE_EQUALS_WAREHOUSE = dg.AssetCheckSpec(
     "equals_warehouse",
-    asset="delta_store",
+    asset=asset_key("delta_store"),
     description="The delta store has the warehouse's newest publication, and its sizes and digests of all territories.",
 )
 PUBLICATION_CHECKS: Mapping[str, dg.AssetCheckSpec] = {
@@ -138,7 +139,7 @@ def store_equals_warehouse(connection: duckdb.DuckDBPyConnection, store: DeltaSt
     )
 
 
-@dg.asset_check(asset="territory_deltas", pool=WRITER_POOL)
+@dg.asset_check(asset=asset_key("territory_deltas"), pool=WRITER_POOL)
 @advised
 def equals_recompute(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """The tables that publications built step by step equal a recompute from the snapshots. Costs a full scan."""
@@ -150,7 +151,7 @@ def equals_recompute(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=passed, metadata=dict(found), description=None if passed else KEEP_AND_RESTORE)
 
 
-@dg.asset_check(asset="delta_store", pool=WRITER_POOL)
+@dg.asset_check(asset=asset_key("delta_store"), pool=WRITER_POOL)
 @advised
 def digests_agree(warehouse: WarehouseResource) -> dg.AssetCheckResult:
     """Of some territories, others each time, the rows that devices would get add up to the digests they are told."""

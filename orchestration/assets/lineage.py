@@ -15,6 +15,7 @@ import dagster as dg
 from orchestration.assets.policy import table_metadata
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.schema import ROW_VERSION, TERRITORY_DELTA, VISIBILITY, Table, snapshot_table
+from orchestration.tenancy import asset_key
 
 Source = tuple[str, str]
 """An asset's name and a column of its table."""
@@ -32,7 +33,7 @@ def described(table: Table, sources: Sources) -> dict[str, Any]:
         for column in table.columns
     ]
     lineage = {
-        name: [dg.TableColumnDep(dg.AssetKey(asset), column) for asset, column in origins]
+        name: [dg.TableColumnDep(asset_key(asset), column) for asset, column in origins]
         for name, origins in sources.items()
     }
     return {

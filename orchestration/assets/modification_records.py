@@ -13,6 +13,7 @@ from orchestration.pipeline.ingest import poll
 from orchestration.pipeline.schema import MODIFICATION_RECORDS
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import asset_key
 
 
 class PollConfig(dg.Config):
@@ -26,6 +27,7 @@ class PollConfig(dg.Config):
 
 
 @dg.asset(
+    key=asset_key("modification_records"),
     group_name="ingest",
     kinds={"soap", "duckdb"},
     owners=OWNERS,

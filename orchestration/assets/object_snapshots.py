@@ -15,6 +15,7 @@ from orchestration.pipeline.hydrate import hydrate
 from orchestration.pipeline.replicate import served_territories
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import asset_key
 
 
 def snapshot_assets(catalog: Catalog) -> Iterator[dg.AssetsDefinition]:
@@ -25,10 +26,10 @@ def snapshot_assets(catalog: Catalog) -> Iterator[dg.AssetsDefinition]:
 
 def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
     @dg.asset(
-        name=obj.name,
+        key=asset_key(obj.name),
         description=f"The newest state of each {obj.service}, read by id as the events ask, or whole in a full load. "
         f"{lineage.reach(obj)}",
-        deps=[modification_records, *obj.parents],
+        deps=[modification_records, *map(asset_key, obj.parents)],
         group_name="snapshots",
         kinds={"soap", "duckdb"},
         owners=OWNERS,

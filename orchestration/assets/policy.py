@@ -10,15 +10,16 @@ from typing import Any
 import dagster as dg
 
 from orchestration.pipeline.schema import Table
+from orchestration.tenancy import asset_key, instance_wide
 
 # Each run's process would print it. Backfills in one run are wanted here, and tested; other beta features still warn.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy` of function `asset` is currently in beta")
 
 OWNERS = ["team:crm-data"]
-WRITER_POOL = "warehouse_writer"
+WRITER_POOL = instance_wide("warehouse_writer")
 """One run at a time opens the warehouse; the pool's limit is set in dagster.yaml."""
 CODE_VERSION = "1"
-FRESH = {dg.AssetKey(name) for name in ("modification_records", "territory_deltas", "delta_store")}
+FRESH = {asset_key(name) for name in ("modification_records", "territory_deltas", "delta_store")}
 """How far the CRM is read, and how old the newest publication and what devices get can be."""
 PUBLICATION_TAG = "territory_delta/publication"
 """On each sync that published something: the publication's number."""

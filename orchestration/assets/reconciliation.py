@@ -28,14 +28,15 @@ from orchestration.pipeline.report import territory_results
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import RUN_TAGS, asset_key
 
-REBUILD = "territory_rebuild"
+REBUILD = asset_key("territory_rebuild")
 INLINE = "alignment"
 
 
 @dg.asset(
-    name=REBUILD,
-    deps=["delta_store"],
+    key=REBUILD,
+    deps=[asset_key("delta_store")],
     partitions_def=territories,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="reconciliation",
@@ -112,7 +113,8 @@ def rebuild_territories(
 
 
 @dg.job(
-    description="After a re-alignment: read chosen territories whole, or all whose accounts moved, and publish once."
+    tags=RUN_TAGS,
+    description="After a re-alignment: read chosen territories whole, or all whose accounts moved, and publish once.",
 )
 def realign_territories() -> None:
     rebuild_territories()

@@ -25,17 +25,18 @@ from orchestration.pipeline.warehouse import utc_now
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
+from orchestration.tenancy import asset_key
 from orchestration.tracing import publication_timings, trace_publications
 
 
 def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
     """The derived tables, which one transaction writes together, and the delta store that follows them."""
-    snapshots = [dg.AssetKey(obj.name) for obj in catalog]
+    snapshots = [obj.name for obj in catalog]
 
-    def spec(name: str, metadata: dict[str, Any], description: str, deps: Sequence[dg.AssetKey | str]) -> dg.AssetSpec:
+    def spec(name: str, metadata: dict[str, Any], description: str, deps: Sequence[str]) -> dg.AssetSpec:
         return dg.AssetSpec(
-            name,
-            deps=deps,
+            asset_key(name),
+            deps=map(asset_key, deps),
             description=description,
             metadata=metadata,
             group_name="deltas",
@@ -82,12 +83,13 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
         if result:
             context.instance.add_run_tags(context.run_id, {PUBLICATION_TAG: str(result.seq)})
         context.log.info("Published %s" if result else "Nothing changed for any device; as of %s", result or as_of)
-        yield dg.MaterializeResult(asset_key="row_versions", metadata=numbers(result))
-        yield dg.MaterializeResult(asset_key="visibility", metadata=numbers(result))
-        yield dg.MaterializeResult(asset_key="territory_deltas", metadata=metadata, check_results=checks)
+        yield dg.MaterializeResult(asset_key=asset_key("row_versions"), metadata=numbers(result))
+        yield dg.MaterializeResult(asset_key=asset_key("visibility"), metadata=numbers(result))
+        yield dg.MaterializeResult(asset_key=asset_key("territory_deltas"), metadata=metadata, check_results=checks)
 
     @dg.asset(
-        deps=["territory_deltas"],
+        key=asset_key("delta_store"),
+        deps=[asset_key("territory_deltas")],
         group_name="deltas",
         kinds={"sqlite"},
         owners=OWNERS,

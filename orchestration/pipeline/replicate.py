@@ -18,7 +18,7 @@ from delta_service.store.writer import DeltaStoreWriter
 from orchestration.catalog import Catalog
 from orchestration.pipeline.warehouse import newest_seq, read_state, statement
 
-ROWS_PER_FETCH = 10_000
+ROWS_PER_FETCH = 2_000
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,14 @@ def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.Chan
     (row,) = _rows(connection, "SELECT seq, as_of, published_at FROM publication WHERE seq = $seq", parameters)
     return changes.ChangeSet(
         publication=_publication(row),
-        rows=(changes.RowChange(*r) for r in _rows(connection, statement("published_rows"), parameters)),
-        visibility=(
-            changes.VisibilityChange(*r)
-            for r in _rows(
-                connection,
-                "SELECT territory, object, row_id, from_seq = $seq FROM visibility"
-                " WHERE from_seq = $seq OR to_seq = $seq",
-                parameters,
-            )
+        rows=_rows(connection, statement("published_rows"), parameters),
+        visibility=_rows(
+            connection,
+            "SELECT territory, object, row_id, from_seq = $seq FROM visibility WHERE from_seq = $seq OR to_seq = $seq",
+            parameters,
         ),
-        heads=(
-            changes.TerritoryHead(*r)
-            for r in _rows(
-                connection,
-                "SELECT territory, object, rows, digest FROM territory_head WHERE from_seq = $seq",
-                parameters,
-            )
+        heads=_rows(
+            connection, "SELECT territory, object, rows, digest FROM territory_head WHERE from_seq = $seq", parameters
         ),
     )
 
@@ -120,8 +111,8 @@ def served_territories(connection: duckdb.DuckDBPyConnection) -> list[tuple[str,
     return connection.execute("SELECT territory, name FROM territory ORDER BY territory").fetchall()
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Rows of a query, some at a time, on a cursor of its own so that several may be open."""
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
+    """Rows of a query as tuples, some at a time, on a cursor of its own so that several may be open."""
     cursor = connection.cursor()
     cursor.execute(sql, parameters)
     while rows := cursor.fetchmany(ROWS_PER_FETCH):

@@ -23,7 +23,7 @@ from tests.delta_service.test_process import COMMAND, environment, wait_until
 from tests.ports import free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx" / "territory-delta.conf"
+SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx"
 NORTH, SOUTH = "/v1/territories/T-NORTH/delta", "/v1/territories/T-SOUTH/delta"
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")
@@ -67,16 +67,14 @@ class Site:
 
 
 def shipped_configuration(home: Path, port: int, replica_ports: list[int]) -> Path:
-    """The shipped file with this test's ports and folders, and what an nginx.conf has around it."""
-    text = CONFIGURATION.read_text()
-    for old, new in {
-        "    server 127.0.0.1:8080 max_fails=0;\n": "".join(
-            f"    server 127.0.0.1:{replica} max_fails=0;\n" for replica in replica_ports
-        ),
-        "listen 8000;": f"listen 127.0.0.1:{port};",
-        "/var/cache/nginx/": f"{home}/cache/",
-        "/var/log/nginx/": f"{home}/",
-    }.items():
+    """The shipped files with this test's ports and folders, and what an nginx.conf has around them."""
+    names = ("territory-delta.conf", "upstream.conf")
+    text = "".join((SHIPPED / name).read_text() for name in names)
+    changes = {"listen 8000;": f"listen 127.0.0.1:{port};", "/var/cache/nginx/": f"{home}/cache/"}
+    changes["/var/log/nginx/"] = f"{home}/"
+    # Both replicas that the units start.
+    changes |= {f"127.0.0.1:{8081 + number}": f"127.0.0.1:{replica}" for number, replica in enumerate(replica_ports)}
+    for old, new in changes.items():
         assert old in text, f"the shipped configuration has no {old!r} any more"
         text = text.replace(old, new)
     (home / "cache").mkdir()

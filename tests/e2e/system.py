@@ -50,6 +50,7 @@ class System:
     service_port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    secret: str = SECRET
 
     def __post_init__(self) -> None:
         self.environment = {
@@ -58,7 +59,7 @@ class System:
             "CRMOD_URL": f"http://127.0.0.1:{self.crm_port}/Services/Integration",
             "CRMOD_USERNAME": "DEMO/INTEGRATION",
             "CRMOD_PASSWORD": "simulator-only",
-            "DELTA_JWT_SECRET": SECRET,
+            "DELTA_JWT_SECRET": self.secret,
             **self.environment,
         }
         self.environment.pop("DAGSTER_HOME", None)
@@ -137,7 +138,7 @@ class System:
     def token(self, *territories: str, **claims: Any) -> str:
         now = int(time.time())
         body = {"aud": AUDIENCE, "iat": now, "nbf": now - 5, "exp": now + 86_400, "sub": "e2e", **claims}
-        return jwt.encode({**body, "territories": list(territories)}, SECRET, algorithm="HS256")
+        return jwt.encode({**body, "territories": list(territories)}, self.secret, algorithm="HS256")
 
     def stop(self) -> None:
         self.http.close()

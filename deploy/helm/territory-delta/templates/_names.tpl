@@ -12,3 +12,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
+
+{{- define "territory-delta.workerSelector" -}}
+app.kubernetes.io/name: territory-delta-worker
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
