@@ -179,15 +179,25 @@ class DeltaRoutes:
         coding = chosen_coding(request.accept_encoding or b"")
         if request.ndjson:
             return await self._streamed(request, question, now_seq, state, coding)
-        if state is self._memo_state:
-            key = question, now_seq, coding
-            ready = await self._shared.get(key, lambda: self._made(question, now_seq, state, coding))
-        else:
-            ready = await self._made(question, now_seq, state, coding)
+        ready = await self._shared_answer(question, now_seq, state, coding)
         if state is self._memo_state and request.prefer is None:
             self._keep((*memo_key, request.accept_encoding), ready)
         ready.record(request.request_id)
         return ready.answer
+
+    async def _shared_answer(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Ready:
+        """One answer for everybody who asks this now."""
+        shared, key = self._shared, (question, now_seq, coding)
+        if state is not self._memo_state:
+            return await self._made(question, now_seq, state, coding)
+        if not self._source.is_small(question):
+            return await shared.get(key, lambda: self._made(question, now_seq, state, coding))
+        # Nobody can be making it: it is made at once, and to wait for another task would cost a good part of it.
+        ready = shared.kept(key)
+        if ready is None:
+            ready = await self._made(question, now_seq, state, coding)
+            shared.keep(key, ready)
+        return ready
 
     def _admit(self, question: Question, *, ready: bool) -> None:
         """Raises the 429 problem for a snapshot that is not there yet, where too many are made."""
@@ -206,7 +216,7 @@ class DeltaRoutes:
         return Answer(200, [*headers, *COMMON_HEADERS], stream=pieces, bulky=True)
 
     async def _made(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Ready:
-        """A whole answer, for everybody who asks this now."""
+        """A whole answer."""
         page_coding = None if question.envelope else coding
         self._admit(question, ready=self._source.has_page(question, now_seq, state, page_coding))
         facts = await self._source.facts(question, now_seq, state)

@@ -38,6 +38,8 @@ def configure_logging() -> None:
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    # Neither format shows them, and each delivery has a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     # httpx logs each URL it asks, which for a key set is of no use.
     logging.getLogger("httpx").setLevel(logging.WARNING)

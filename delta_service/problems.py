@@ -7,7 +7,6 @@ import random
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from secrets import token_hex
 
 import orjson
 
@@ -80,7 +79,7 @@ def refusal(error: Exception, request_id: str) -> Answer:
 def request_id_of(given: bytes | None) -> str:
     """The caller's ``X-Request-Id`` if it is harmless, else a new one."""
     text = (given or b"").decode("latin-1")
-    return text if _REQUEST_ID.fullmatch(text) else token_hex(8)
+    return text if _REQUEST_ID.fullmatch(text) else f"{random.getrandbits(64):016x}"
 
 
 def retry_after(seconds: int = RETRY_SECONDS) -> dict[str, str]:

@@ -60,6 +60,11 @@ class ViewSource:
         key = _page_key(question, now_seq, state, coding)
         return self._pages.kept(key) is not None or self._pages.in_the_making(key)
 
+    def is_small(self, question: Question) -> bool:
+        """Whether the answer is most likely over at once, without a change of threads."""
+        # A first sync has no rows that were touched since.
+        return self._pool.is_local and bool(question.anchors) and question.limit >= FEW_ROWS
+
     async def page(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Page:
         parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
         key = _page_key(question, now_seq, state, coding)
@@ -78,9 +83,7 @@ class ViewSource:
                 rows = reader.few_rows(part.was, now, part.filter, generation=state.generation, after=question.after)
                 return None if rows is None else finished(rows, None)
 
-        # A first sync has no rows that were touched since.
-        small = self._pool.is_local and bool(question.anchors) and len(parts) == 1 and question.limit >= FEW_ROWS
-        if small and self._pages.kept(key) is None:
+        if self.is_small(question) and len(parts) == 1 and self._pages.kept(key) is None:
             with _problems_of(question):
                 few = self._pool.run_here(read_few)
             if few is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from delta_service.answers import Headers
 from delta_service.store.views import Total
@@ -76,6 +77,7 @@ class SyncFacts:
             yield b"sync-mode", b"replace"
 
 
+@lru_cache(maxsize=64)
 def utc_second(time: datetime) -> str:
     """Rounded down: the answer never claims to know more than it does."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
