@@ -1,7 +1,8 @@
 """P8 ``long absence``: what a device gets that was away for 3, 30 or 300 days of a publication each 15 s.
 
 The history is written straight into interval tables: 20 territories of 2,000 rows, of which 40 a territory and day get
-another text and 10 move. A fresh delta of the same rows in the same store is the reference.
+another text and 10 move. The reference is a fresh delta, of one publication, in a store of the same history: as many
+inserts, updates and deletions, bodies of the same length.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import random
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.cost import Cost, compared, cost
 from benchmarks.results import Measurement
 from delta_service.store.changes import (
     OPEN_SEQ,
     ChangeSet,
+    CopiedBody,
+    CopiedRow,
     FullCopy,
     Publication,
     RowChange,
     RowInterval,
     StoreIdentity,
+    VisibilityChange,
     VisibilityInterval,
 )
 from delta_service.store.reader import DeltaStoreReader
@@ -73,68 +79,113 @@ class History:
         return seen
 
     def full_copy(self) -> FullCopy:
+        versions = list(self._versions())
+        visibility = sorted(
+            VisibilityInterval(
+                f"T{home}",
+                "row",
+                row + 1,
+                since,
+                until,
+                until if until < OPEN_SEQ else max(since, self.contents[row][-1]),
+            )
+            for row, homes in enumerate(self.homes)
+            for (since, home), until in zip(homes, [*(s for s, _ in homes[1:]), OPEN_SEQ], strict=True)
+        )
         return FullCopy(
             IDENTITY,
             horizon_seq=0,
             publications=(_publication(seq) for seq in range(1, NEWEST_SEQ + 1)),
-            rows=self._versions(),
-            visibility=(
-                VisibilityInterval(f"T{home}", "row", _id(row), since, until)
-                for row, homes in enumerate(self.homes)
-                for (since, home), until in zip(homes, [*(s for s, _ in homes[1:]), OPEN_SEQ], strict=True)
-            ),
+            rows=(CopiedRow("row", _id(row)) for row in range(len(self.homes))),
+            bodies=(CopiedBody(v.body, _body(v.row - 1, v.from_seq).encode()) for v in versions if v.body is not None),
+            versions=versions,
+            visibility=visibility,
             heads=(),
         )
 
     def _versions(self) -> Iterator[RowInterval]:
+        bodies = count(1)
         for row, seqs in enumerate(self.contents):
             for since, until in zip(seqs, [*seqs[1:], OPEN_SEQ], strict=True):
-                body = _body(row, since)
-                kept = body if until > BODIES_FROM_SEQ else None
-                yield RowInterval("row", _id(row), since, until, _version(body), 0, kept)
+                kept = next(bodies) if until > BODIES_FROM_SEQ else None
+                yield RowInterval(row + 1, since, until, _version(_body(row, since)), 0, kept)
+
+
+class Delta(NamedTuple):
+    """What a territory's view differs by, by row id."""
+
+    inserted: dict[str, str]
+    updated: dict[str, str]
+    deleted: set[str]
+
+    @classmethod
+    def between(cls, was: dict[str, str], now: dict[str, str]) -> Delta:
+        return cls(
+            {id_: body for id_, body in now.items() if id_ not in was},
+            {id_: body for id_, body in now.items() if id_ in was and was[id_] != body},
+            was.keys() - now.keys(),
+        )
 
 
 def absence() -> list[Measurement]:
     """One territory's delta for each age, checked against the history, and timed beside a fresh one."""
     history = History()
+    now = history.view(0, NEWEST_SEQ)
+    since = {age: max(1, NEWEST_SEQ - age * PUBLICATIONS_A_DAY) for age in AGES_DAYS}
+    deltas = {age: Delta.between(history.view(0, seq), now) for age, seq in since.items()}
     found: list[Measurement] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        path = Path(folder) / "delta.sqlite"
+        path, copy = Path(folder) / "delta.sqlite", Path(folder) / "fresh.sqlite"
         with DeltaStoreWriter(path) as writer:
             writer.replace(history.full_copy())
-            deltas = {}
-            for age in AGES_DAYS:
-                was_seq = max(1, NEWEST_SEQ - age * PUBLICATIONS_A_DAY)
-                was, now = history.view(0, was_seq), history.view(0, NEWEST_SEQ)
-                updates = [(id_, now[id_]) for id_ in now if was.get(id_) != now[id_]]
-                deltas[age] = (was_seq, updates, was.keys() - now.keys())
-            # The oldest cursor's rows first: those of the younger ones, changed again, are still among them.
-            fresh = {}
-            for seq, age in enumerate(sorted(AGES_DAYS, reverse=True), NEWEST_SEQ + 1):
-                fresh[age] = seq
-            copy = Path(folder) / "fresh.sqlite"
-            with DeltaStoreWriter(copy) as other:
-                other.replace(history.full_copy())
-                changed = {age: _fresh_rows(deltas[age][1]) for age in AGES_DAYS}
-                for age, seq in fresh.items():
-                    other.apply(ChangeSet(_publication(seq), iter(changed[age]), ()))
+        other = DeltaStoreWriter(copy)
+        other.replace(history.full_copy())
         ours, theirs = DeltaStoreReader(path), DeltaStoreReader(copy)
-        for age in AGES_DAYS:
-            was_seq, updates, deletes = deltas[age]
-            sent = _read(ours, was_seq, NEWEST_SEQ)
-            assert sorted(body for body in sent if body) == sorted(body.encode() for _, body in updates)
-            assert sum(not body for body in sent) == len(deletes)
+        # Each is read before the next is published: what was touched later costs an older question something too.
+        for age, fresh_seq in _publish_fresh(other, history, deltas):
+            delta = deltas[age]
+            sent = _read(ours, since[age], NEWEST_SEQ)
+            bodies = [*delta.inserted.values(), *delta.updated.values()]
+            assert sorted(body for body in sent if body) == sorted(body.encode() for body in bodies)
+            assert sum(not body for body in sent) == len(delta.deleted)
+            assert [len(body) for body in sorted(sent)] == [
+                len(body) for body in sorted(_read(theirs, fresh_seq - 1, fresh_seq))
+            ]
             our_costs: list[Cost] = []
             their_costs: list[Cost] = []
             for _ in range(ROUNDS):
-                our_costs.append(cost(lambda was=was_seq: _read(ours, was, NEWEST_SEQ)))  # type: ignore[misc]
-                their_costs.append(cost(lambda seq=fresh[age]: _read(theirs, seq - 1, seq)))  # type: ignore[misc]
+                our_costs.append(cost(lambda was=since[age]: _read(ours, was, NEWEST_SEQ)))  # type: ignore[misc]
+                their_costs.append(cost(lambda seq=fresh_seq: _read(theirs, seq - 1, seq)))  # type: ignore[misc]
             size = sum(len(body) for body in sent)
-            what = f"absence of {age} days: {len(sent)} rows, {size} bytes = net change"
-            found += compared(what, our_costs, "fresh delta of as many rows", their_costs)
+            kinds = f"{len(delta.inserted)} inserts, {len(delta.updated)} updates, {len(delta.deleted)} deletions"
+            what = f"absence of {age} days: {kinds}, {size} bytes = net change"
+            found += compared(what, our_costs, "fresh delta of the same", their_costs)
         ours.close()
         theirs.close()
+        other.close()
     return found
+
+
+def _publish_fresh(writer: DeltaStoreWriter, history: History, deltas: dict[int, Delta]) -> Iterator[tuple[int, int]]:
+    """A publication for each age that changes territory T0 by as much: ages and the publications' numbers."""
+    members = sorted(history.view(0, NEWEST_SEQ))
+    others = [_id(row) for row, homes in enumerate(history.homes) if homes[-1][1] != 0]
+    # So many that all can leave and change: after 300 days hardly a row is as it was.
+    members, others = members + others[:ROWS_A_TERRITORY], others[ROWS_A_TERRITORY:]
+    grown = [VisibilityChange("T0", "row", row_id, entered=True) for row_id in members[-ROWS_A_TERRITORY:]]
+    writer.apply(ChangeSet(_publication(NEWEST_SEQ + 1), (), grown))
+    for seq, (age, delta) in enumerate(deltas.items(), NEWEST_SEQ + 2):
+        entering, others = others[: len(delta.inserted)], others[len(delta.inserted) :]
+        leaving, members = members[: len(delta.deleted)], members[len(delta.deleted) :]
+        changed = []
+        for row_id in [*entering, *members[: len(delta.updated)]]:
+            body = _body(int(row_id.removeprefix("ROW-")), seq)
+            changed.append(RowChange("row", row_id, _version(body), 0, body))
+        moves = [VisibilityChange("T0", "row", row_id, entered=False) for row_id in leaving]
+        moves += [VisibilityChange("T0", "row", row_id, entered=True) for row_id in entering]
+        writer.apply(ChangeSet(_publication(seq), changed, moves))
+        members += entering
+        yield age, seq
 
 
 def _read(reader: DeltaStoreReader, was: int, now: int) -> list[bytes]:
@@ -150,15 +201,6 @@ def _read(reader: DeltaStoreReader, was: int, now: int) -> list[bytes]:
         bodies += [row.body or b"" for row in rows]
         if after is None:
             return bodies
-
-
-def _fresh_rows(updates: list[tuple[str, str]]) -> list[RowChange]:
-    """The same rows with another text of the same length."""
-    changed = []
-    for row_id, body in updates:
-        other = body.swapcase()
-        changed.append(RowChange("row", row_id, _version(other), 0, other))
-    return changed
 
 
 def _moves(homes: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -80,45 +80,69 @@ class ChangeSet:
     heads: Iterable[TerritoryHead] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class RowInterval:
-    """One version of a row in a full copy; ``body`` is None when only the digest is still kept."""
+class CopiedRow(NamedTuple):
+    """A row of a full copy. Rows are numbered from 1 in the order they are given."""
 
     object: str
     row_id: str
+    merged_into: str | None = None
+
+
+class CopiedBody(NamedTuple):
+    """A text of a full copy, numbered as the source likes; ascending numbers are stored fastest."""
+
+    number: int
+    body: bytes
+
+
+class RowInterval(NamedTuple):
+    """One version of a row in a full copy."""
+
+    row: int
+    """Number of the row."""
     from_seq: int
     to_seq: int
     version: int
     digest: int
-    body: str | None
-    merged_into: str | None = None
+    body: int | None
+    """Number of its text, None when only the digest is still kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class VisibilityInterval:
+class VisibilityInterval(NamedTuple):
     territory: str
     object: str
-    row_id: str
+    row: int
+    """Number of the row."""
     from_seq: int
     to_seq: int
+    touched_seq: int
+    """The end if it has ended, else its start or the newest change of the row's content, whichever is later."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeadInterval:
+class HeadInterval(NamedTuple):
     """A :class:`TerritoryHead` with the publication it holds from."""
 
+    territory: str
+    object: str
     seq: int
-    head: TerritoryHead
+    rows: int
+    digest: int
 
 
 @dataclass(frozen=True, slots=True)
 class FullCopy:
-    """The whole history inside the horizon: what a store is rebuilt from. Iterables are read once, in this order."""
+    """The whole history inside the horizon: what a store is rebuilt from.
+
+    Iterables are read once, in this order, and their items may be plain tuples. They are stored fastest when rows come
+    by object and id, versions by row and start, intervals by territory, row and start.
+    """
 
     identity: StoreIdentity
     horizon_seq: int
     """Cursors below it cannot be answered; 0 when all history is there."""
     publications: Iterable[Publication]
-    rows: Iterable[RowInterval]
+    rows: Iterable[CopiedRow]
+    bodies: Iterable[CopiedBody]
+    versions: Iterable[RowInterval]
     visibility: Iterable[VisibilityInterval]
     heads: Iterable[HeadInterval]

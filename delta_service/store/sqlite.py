@@ -123,7 +123,8 @@ class SqliteConnection(apsw.Connection):
             self.execute(f"DROP TABLE IF EXISTS {table}")
 
     def end_load(self) -> None:
-        self.execute("ANALYZE")
+        # Only to have the table: nothing that it would find out is wanted.
+        self.execute("ANALYZE meta")
         self.execute("DELETE FROM sqlite_stat1")
         self.executemany(INSERT_STATISTICS, PLANNER_STATISTICS)
         self.execute("ANALYZE sqlite_schema")

@@ -33,17 +33,22 @@ class ReplicationResult:
 def replicate(
     connection: duckdb.DuckDBPyConnection, catalog: Catalog, writer: DeltaStoreWriter, *, full_copy: bool = False
 ) -> ReplicationResult:
-    """Apply what the store lacks, then tell it territories' names and how fresh it is."""
+    """Apply what the store lacks, then tell it territories' names and how fresh it is.
+
+    A store that holds nothing yet gets a full copy, which costs the same however long the history is.
+    """
     identity = _identity(connection, catalog)
     newest = newest_seq(connection)
     replayable_from = int(read_state(connection, "body_horizon_seq") or 0)
     behind_history = not replayable_from <= writer.published_seq <= newest
+    holds_nothing = writer.published_seq == 0 < newest
     other_shape = writer.epoch is not None and (
         writer.epoch != identity.epoch or tuple(writer.objects) != tuple(identity.objects)
     )
     applied = 0
-    if full_copy or other_shape or behind_history:
-        writer.replace(_full_copy(connection, identity))
+    if full_copy or other_shape or behind_history or holds_nothing:
+        with connection.cursor() as cursor:
+            writer.replace(_full_copy(cursor, identity))
         full_copy = True
     else:
         writer.initialise(identity)
@@ -81,22 +86,25 @@ def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.Chan
     )
 
 
-def _full_copy(connection: duckdb.DuckDBPyConnection, identity: changes.StoreIdentity) -> changes.FullCopy:
+def _full_copy(cursor: duckdb.DuckDBPyConnection, identity: changes.StoreIdentity) -> changes.FullCopy:
+    """Each query is made when its rows are asked for, all in one transaction: numbers mean the same in each."""
+    cursor.begin()
+    cursor.execute(statement("number_rows"), {"objects": list(identity.objects), "open": changes.OPEN_SEQ})
     return changes.FullCopy(
         identity=identity,
-        horizon_seq=int(read_state(connection, "horizon_seq") or 0),
+        horizon_seq=int(read_state(cursor, "horizon_seq") or 0),
         publications=(
             _publication(r)
-            for r in _rows(connection, "SELECT seq, as_of, published_at FROM publication ORDER BY seq", {})
+            for r in _fetched(cursor, "SELECT seq, as_of, published_at FROM publication ORDER BY seq", {})
         ),
-        rows=(changes.RowInterval(*r) for r in _rows(connection, statement("all_row_versions"), {})),
-        visibility=(
-            changes.VisibilityInterval(*r)
-            for r in _rows(connection, "SELECT territory, object, row_id, from_seq, to_seq FROM visibility", {})
-        ),
-        heads=(
-            changes.HeadInterval(r[0], changes.TerritoryHead(*r[1:]))
-            for r in _rows(connection, "SELECT from_seq, territory, object, rows, digest FROM territory_head", {})
+        rows=_fetched(cursor, "SELECT object, row_id, merged_into FROM numbered_row ORDER BY number", {}),
+        bodies=_fetched(cursor, "SELECT rowid + 1, encode(body) FROM row_body", {}),
+        versions=_fetched(cursor, statement("numbered_versions"), {}),
+        visibility=_fetched(cursor, statement("numbered_visibility"), {"open": changes.OPEN_SEQ}),
+        heads=_fetched(
+            cursor,
+            "SELECT territory, object, from_seq, rows, digest FROM territory_head ORDER BY territory, object, from_seq",
+            {},
         ),
     )
 
@@ -113,7 +121,10 @@ def served_territories(connection: duckdb.DuckDBPyConnection) -> list[tuple[str,
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
     """Rows of a query as tuples, some at a time, on a cursor of its own so that several may be open."""
-    cursor = connection.cursor()
+    return _fetched(connection.cursor(), sql, parameters)
+
+
+def _fetched(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
     cursor.execute(sql, parameters)
     while rows := cursor.fetchmany(ROWS_PER_FETCH):
         yield from rows

@@ -45,11 +45,11 @@ def body_expression(obj: CatalogObject) -> str:
     Written out member by member, since the text is what versions are made of: member order, number digits and the
     form of times must never depend on a library's taste.
     """
-    parts = [f"'{{\"{obj.id_member}\":' || to_json(row_id)::VARCHAR"]
+    parts = [f"'{{\"{obj.id_member}\":', to_json(row_id)::VARCHAR"]
     for field, kind in obj.fields.items():
         value = f"coalesce({_json_text(quoted(field), kind)}, 'null')"
-        parts.append(f"',\"{obj.members[field]}\":' || {value}")
-    return " || ".join(parts) + " || '}'"
+        parts.append(f"',\"{obj.members[field]}\":', {value}")
+    return f"concat({', '.join(parts)}, '}}')"
 
 
 def _json_text(column: str, kind: FieldType) -> str:

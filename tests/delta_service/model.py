@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from delta_service.store.changes import (
     OPEN_SEQ,
     ChangeSet,
+    CopiedBody,
+    CopiedRow,
     FullCopy,
     HeadInterval,
     Publication,
@@ -92,18 +94,24 @@ def change_set(
 def full_copy(worlds: list[World], territories: Iterable[str], identity: StoreIdentity = IDENTITY) -> FullCopy:
     """The history of worlds (``worlds[seq]``) as intervals."""
     territories = list(territories)
-    rows, visibility, heads = [], [], []
-    for row in {row for world in worlds for row in world.bodies}:
+    rows, bodies, versions, visibility, heads = [], [], [], [], []
+    changed_seq = {}
+    for number, row in enumerate(sorted({row for world in worlds for row in world.bodies}), start=1):
+        rows.append(CopiedRow(*row))
         for start, end, body in _runs([world.bodies.get(row) for world in worlds]):
-            rows.append(RowInterval(*row, start, end, version_of(body), digest_of(row, body), body))
-    for pair in {pair for world in worlds for pair in world.seen}:
-        for start, end, _ in _runs([("seen" if pair in world.seen else None) for world in worlds]):
-            visibility.append(VisibilityInterval(pair[0], *pair[1], start, end))
+            bodies.append(CopiedBody(len(bodies) + 1, body.encode()))
+            versions.append(RowInterval(number, start, end, version_of(body), digest_of(row, body), len(bodies)))
+            changed_seq[row] = number, (start if end == OPEN_SEQ else end)
+    for territory, row in sorted({pair for world in worlds for pair in world.seen}):
+        number, changed = changed_seq[row]
+        for start, end, _ in _runs([("seen" if (territory, row) in world.seen else None) for world in worlds]):
+            touched = max(start, changed) if end == OPEN_SEQ else end
+            visibility.append(VisibilityInterval(territory, row[0], number, start, end, touched))
     for seq in range(1, len(worlds)):
         old, new = worlds[seq - 1].heads(territories), worlds[seq].heads(territories)
-        heads += [HeadInterval(seq, TerritoryHead(*key, *new[key])) for key in new if new[key] != old[key]]
+        heads += [HeadInterval(*key, seq, *new[key]) for key in new if new[key] != old[key]]
     publications = [publication(seq) for seq in range(1, len(worlds))]
-    return FullCopy(identity, 0, publications, rows, visibility, heads)
+    return FullCopy(identity, 0, publications, rows, bodies, versions, visibility, heads)
 
 
 def _runs(values: list[str | None]) -> Iterable[tuple[int, int, str]]:

@@ -76,6 +76,7 @@ def test_the_chart_renders_to_what_kubernetes_accepts(tmp_path: Path, everything
     values: dict[str, Any] = {}
     if everything:
         values = {"autoscaling": {"enabled": True}, "ingress": {"enabled": True, "tlsSecretName": "tls"}}
+        values["serviceMonitor"] = {"enabled": True}
         values["worker"] = {"tenant": "acme", "storage": {"className": "fast"}}
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
     text = checked(
@@ -87,6 +88,10 @@ def test_the_chart_renders_to_what_kubernetes_accepts(tmp_path: Path, everything
         PWD=str(ROOT),
     )
     documents = {document["kind"]: document for document in yaml.safe_load_all(text)}
+    if monitor := documents.pop("ServiceMonitor", None):
+        # A kind that Kubernetes itself does not know.
+        labels = {one["targetLabel"]: one["replacement"] for one in monitor["spec"]["endpoints"][0]["relabelings"]}
+        assert labels == {"job": "territory-delta", "tenant": "acme"}
     for document in documents.values():
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
     expected = {"Deployment", "Service", "PodDisruptionBudget"}
@@ -134,8 +139,7 @@ def test_dagsters_chart_gets_what_the_instance_file_says() -> None:
         assert VALUES["retention"][part]["purgeAfterDays"] == instance["retention"][part]["purge_after_days"]
     monitoring = {camel_case(name): value for name, value in instance["run_monitoring"].items()}
     assert daemon["runMonitoring"].items() <= monitoring.items()
-    queue = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
-    assert queue["dequeueIntervalSeconds"] == instance["run_coordinator"]["config"]["dequeue_interval_seconds"]
+    assert daemon["runCoordinator"]["config"]["customRunCoordinator"] == instance["run_coordinator"]
     assert VALUES["telemetry"] == instance["telemetry"]
 
 
@@ -165,5 +169,9 @@ def camel_case(name: str) -> str:
 
 
 @needs_promtool
-def test_the_alerts_are_right() -> None:
-    checked("promtool", "check", "rules", str(DEPLOY / "prometheus/alerts.yaml"))
+def test_the_alerts_are_right_and_tell_tenants_apart(tmp_path: Path) -> None:
+    alerts = DEPLOY / "prometheus/alerts.yaml"
+    checked("promtool", "check", "rules", str(alerts))
+    cases = yaml.safe_load((ROOT / "tests/deploy/alert_cases.yaml").read_text())
+    (tmp_path / "cases.yaml").write_text(yaml.safe_dump(cases | {"rule_files": [str(alerts)]}))
+    checked("promtool", "test", "rules", str(tmp_path / "cases.yaml"))

@@ -18,8 +18,8 @@ from tests.delta_service.test_process import serving
 
 ROOT = Path(__file__).parents[2]
 NORTH = "/v1/territories/T-NORTH/delta"
-OF_PROMETHEUS = {"le", "job", "instance"}
-"""Labels that Prometheus has or gives itself."""
+OF_PROMETHEUS = {"le", "job", "instance", "tenant"}
+"""Labels of buckets, and those that the scrape gives."""
 
 
 def expressions() -> Iterator[str]:
@@ -30,7 +30,7 @@ def expressions() -> Iterator[str]:
 
 
 def asked_labels(expression: str) -> set[str]:
-    grouped = re.findall(r"\bby \((\w+)\)", expression)
+    grouped = re.findall(r"\w+", " ".join(re.findall(r"\bby \(([\w, ]+)\)", expression)))
     return {*grouped, *re.findall(r"[{,](\w+)=", expression)} - OF_PROMETHEUS
 
 

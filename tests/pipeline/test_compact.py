@@ -52,7 +52,7 @@ def test_views_inside_the_horizon_stay_as_they_were(tmp_path: Path) -> None:
     ):
         for day in range(DAYS):
             a_day(connection, rng, day)
-        replicate(connection, CATALOG, writer)
+            replicate(connection, CATALOG, writer)
         seqs = [row[0] for row in connection.execute("SELECT seq FROM publication ORDER BY seq").fetchall()]
         before = {seq: view(connection, seq) for seq in seqs}
         intervals = connection.execute("SELECT count(*) FROM visibility").fetchall()[0][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -34,21 +34,25 @@ def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def publish_some(connection: duckdb.DuckDBPyConnection) -> None:
-    """Four publications: rows come, move, change, merge away and come back."""
+def publish_some(connection: duckdb.DuckDBPyConnection, follow: Callable[[], object] = lambda: None) -> None:
+    """Four publications: rows come, move, change, merge away and come back. ``follow`` is called after each."""
     put(connection, "account", "A", AccountName="Käthe", TerritoryId="T1")
     put(connection, "account", "B", TerritoryId="T2")
     put(connection, "contact", "C", AccountId="A")
     put(connection, "territory", "T1", TerritoryName="North")
     publish(connection)
+    follow()
     put(connection, "account", "A", AccountName="Käthe", TerritoryId="T2")
     publish(connection)
+    follow()
     put(connection, "account", "B", state="deleted", TerritoryId="T2")
     connection.execute("UPDATE snapshot.account SET _merged_into = 'A' WHERE row_id = 'B'")
     put(connection, "contact", "C", AccountId="A", JobTitle="Oncologist")
     publish(connection)
+    follow()
     put(connection, "account", "B", TerritoryId="T1")
     publish(connection)
+    follow()
 
 
 def publish(connection: duckdb.DuckDBPyConnection) -> None:
@@ -77,11 +81,42 @@ def test_the_store_holds_what_the_warehouse_holds_after_each_publication(
     warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     path = tmp_path / "delta.sqlite"
-    publish_some(warehouse)
+    results = []
+
     with DeltaStoreWriter(path) as writer:
-        result = replicate(warehouse, CATALOG, writer)
-        assert (result.published_seq, result.applied, result.full_copy) == (4, 4, False)
+
+        def follow() -> None:
+            results.append(replicate(warehouse, CATALOG, writer))
+            assert store_equals(warehouse, path)
+
+        publish_some(warehouse, follow)
+        assert [result.published_seq for result in results] == [1, 2, 3, 4]
+        assert [result.applied for result in results[1:]] == [1, 1, 1]
         assert replicate(warehouse, CATALOG, writer).applied == 0
+    assert store_equals(warehouse, path)
+
+
+def test_a_store_that_missed_publications_applies_them_one_by_one(
+    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    path = tmp_path / "delta.sqlite"
+    put(warehouse, "account", "Z", TerritoryId="T1")
+    publish(warehouse)
+    with DeltaStoreWriter(path) as writer:
+        replicate(warehouse, CATALOG, writer)
+        publish_some(warehouse)
+        result = replicate(warehouse, CATALOG, writer)
+        assert (result.published_seq, result.applied, result.full_copy) == (5, 4, False)
+    assert store_equals(warehouse, path)
+
+
+def test_an_empty_store_is_filled_by_a_full_copy(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    path = tmp_path / "delta.sqlite"
+    with DeltaStoreWriter(path) as writer:
+        assert not replicate(warehouse, CATALOG, writer).full_copy, "there is nothing to copy yet"
+        publish_some(warehouse)
+        result = replicate(warehouse, CATALOG, writer)
+        assert (result.published_seq, result.applied, result.full_copy) == (4, 0, True)
     assert store_equals(warehouse, path)
 
 
