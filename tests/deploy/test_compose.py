@@ -16,7 +16,8 @@ import psycopg
 import pytest
 import yaml
 
-from delta_service.__main__ import STOP_SECONDS, _parser
+from delta_service.__main__ import _parser
+from delta_service.server import STOP_SECONDS
 from tests.postgres.cluster import Cluster, require_postgres
 
 ROOT = Path(__file__).parents[2]

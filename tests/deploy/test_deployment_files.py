@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from delta_service.__main__ import STOP_SECONDS
+from delta_service.server import STOP_SECONDS
 from tests.deploy.test_compose import SERVICES, TENANTS
 
 ROOT = Path(__file__).parents[2]
