@@ -2,6 +2,9 @@
 
 Only what a change can reach is recomputed: the rows read anew, and, object by object with parents first, the rows that
 hang on a row whose territories changed. ``recompute_*`` in ``verify`` says the same from nothing.
+
+Rows of large tables are found by ``row_id`` alone, and what else must hold is put as one comparison of several columns:
+DuckDB uses an index only where nothing but the indexed column is restricted by itself.
 """
 
 from __future__ import annotations
@@ -15,8 +18,16 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.requests import ReadRequest, store_requests
 from orchestration.pipeline.schema import snapshot_table
-from orchestration.pipeline.views import body_expression, compile_local_edges
-from orchestration.pipeline.warehouse import newest_seq, read_state, scalar, statement, transaction, write_state
+from orchestration.pipeline.views import Edges, body_expression, compile_affected, compile_standing, standing
+from orchestration.pipeline.warehouse import (
+    MOST_ROWS_LOOKED_UP,
+    newest_seq,
+    read_state,
+    scalar,
+    statement,
+    transaction,
+    write_state,
+)
 
 
 class PublicationHeldError(RuntimeError):
@@ -151,8 +162,9 @@ def _content_of_changed(obj: CatalogObject) -> str:
         "SELECT object, row_id, body, version_text, ('0x' || version_text)::UBIGINT FROM ("
         f" SELECT '{obj.name}' AS object, row_id, {body_expression(obj)} AS body,"
         " substr(sha256(body), 1, 16) AS version_text"
-        f" FROM (FROM {snapshot_table(obj).name} WHERE _state = 'live'"
-        f" AND row_id IN (SELECT row_id FROM changed WHERE object = '{obj.name}')))"
+        f" FROM (FROM {snapshot_table(obj).name}"
+        f" WHERE row_id IN (SELECT row_id FROM changed WHERE object = '{obj.name}')"
+        " AND (row_id, _state) = (row_id, 'live')))"
     )
 
 
@@ -165,25 +177,27 @@ def derive_visibility(connection: duckdb.DuckDBPyConnection, catalog: Catalog, s
         "CREATE OR REPLACE TEMP TABLE membership"
         " (object VARCHAR, territory VARCHAR, row_id VARCHAR, place BIGINT, operation VARCHAR)"
     )
+    connection.execute("CREATE OR REPLACE TEMP TABLE moved (object VARCHAR, row_id VARCHAR)")
     changed, moved = _objects_in(connection, "changed"), set[str]()
     for obj in catalog.served:
-        hanging = not moved.isdisjoint(obj.parents)
-        if obj.name not in changed and not hanging:
+        if obj.name not in changed and moved.isdisjoint(obj.parents):
             continue
         name = {"object": obj.name}
-        affected = "affected_rows_and_children" if hanging else "affected_rows"
-        connection.execute(statement(affected), name)
-        for local_edges in compile_local_edges(obj):
-            connection.execute(local_edges)
-        if not scalar(connection, statement("object_membership"), {**name, "open": OPEN_SEQ}):
+        affected = scalar(connection, compile_affected(obj))
+        if not affected:
             continue
-        connection.execute("INSERT INTO membership FROM object_membership")
-        operations = connection.execute("SELECT DISTINCT operation FROM object_membership").fetchall()
-        if ("delete",) in operations:
-            connection.execute(statement("close_visibility"), {"seq": seq})
-        if ("insert",) in operations:
-            connection.execute(statement("open_visibility"), {"seq": seq, "open": OPEN_SEQ})
-        if operations != [("keep",)]:
+        for gather in compile_standing(obj):
+            connection.execute(gather)
+        edges = Edges.compile([obj], standing)
+        membership = (
+            statement("membership")
+            .replace("territory_edge", f"({edges.territory})")
+            .replace("parent_edge", f"({edges.parent})")
+        )
+        connection.execute(membership, {**name, "open": OPEN_SEQ, "many": affected > MOST_ROWS_LOOKED_UP})
+        if scalar(connection, statement("moved"), name):
+            connection.execute(statement("close_visibility"), {**name, "seq": seq})
+            connection.execute(statement("open_visibility"), {**name, "seq": seq, "open": OPEN_SEQ})
             moved.add(obj.name)
 
 

@@ -37,6 +37,8 @@ class Table:
     name: str
     description: str
     columns: tuple[Column, ...]
+    looked_up_by: tuple[str, ...] = ()
+    """Columns with an index, so that finding a few rows costs by their number and not by the table's."""
 
     @property
     def ddl(self) -> str:
@@ -44,13 +46,21 @@ class Table:
         return f"CREATE TABLE IF NOT EXISTS {self.name} ({columns})"
 
     @property
+    def index_ddl(self) -> Iterator[str]:
+        plain = self.name.replace('"', "").rpartition(".")[2]
+        for column in self.looked_up_by:
+            name = quoted(f"{plain}_by_{column}")
+            yield f"CREATE INDEX IF NOT EXISTS {name} ON {self.name} ({quoted(column)})"
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
 
-def _table(name: str, description: str, /, **columns: str) -> Table:
+def _table(name: str, description: str, looked_up_by: tuple[str, ...] = (), /, **columns: str) -> Table:
     parts = (text.split(": ", 1) for text in columns.values())
-    return Table(name, description, tuple(Column(c, t, d) for c, (t, d) in zip(columns, parts, strict=True)))
+    described = tuple(Column(c, t, d) for c, (t, d) in zip(columns, parts, strict=True))
+    return Table(name, description, described, looked_up_by)
 
 
 STATE = _table(
@@ -62,6 +72,7 @@ STATE = _table(
 MODIFICATION_RECORDS = _table(
     "modification_records",
     "The CRM's Modification Tracking events as read, each once.",
+    ("object_id",),
     event_id="VARCHAR: row id of the event",
     object_name="VARCHAR: tracked record type, in the web service's spelling",
     object_id="VARCHAR: row id of the tracked record",
@@ -75,6 +86,7 @@ MODIFICATION_RECORDS = _table(
 DELETED_ITEMS = _table(
     "deleted_items",
     "The CRM's Deleted Items list as read: proof that a missing row is deleted.",
+    ("row_id",),
     object="VARCHAR: catalog object",
     row_id="VARCHAR: the deleted row",
     deleted_at="TIMESTAMP: the CRM's stamp",
@@ -125,6 +137,7 @@ QUARANTINE = _table(
 ROW_VERSION = _table(
     "row_version",
     "Validity intervals of each served row's content.",
+    ("row_id",),
     object="VARCHAR: catalog object",
     row_id="VARCHAR: row",
     from_seq="BIGINT: first publication with this version",
@@ -143,6 +156,7 @@ ROW_BODY = _table(
 VISIBILITY = _table(
     "visibility",
     "Validity intervals of rows in territories.",
+    ("row_id",),
     territory="VARCHAR: territory row id",
     object="VARCHAR: catalog object",
     row_id="VARCHAR: row",
@@ -217,7 +231,13 @@ def snapshot_table(obj: CatalogObject) -> Table:
         Column("_content", "UBIGINT", "hash of all that was read, links too"),
         Column("_read_at", "TIMESTAMP", "when this state was asked for, to the microsecond"),
     ]
-    return Table(f"snapshot.{quoted(obj.table)}", f"Newest state of each {obj.service} row.", tuple(columns))
+    parents = dict.fromkeys(path.field for path in obj.visibility if path.through and path.field)
+    return Table(
+        f"snapshot.{quoted(obj.table)}",
+        f"Newest state of each {obj.service} row.",
+        tuple(columns),
+        ("row_id", *parents),
+    )
 
 
 def link_table(obj: CatalogObject) -> Table:
@@ -231,6 +251,7 @@ def link_table(obj: CatalogObject) -> Table:
             Column("parent_id", "VARCHAR", "the parent's id"),
             Column("live", "BOOLEAN", "whether the newest read still had it"),
         ),
+        ("row_id", "parent_id"),
     )
 
 

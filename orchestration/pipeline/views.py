@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from orchestration.catalog import TERRITORY, Catalog, CatalogObject, FieldType, Link
+from orchestration.catalog import TERRITORY, Catalog, CatalogObject, FieldType
 from orchestration.pipeline.schema import link_table, quoted, snapshot_table
 
 TERRITORY_EDGE = "object, row_id, territory"
@@ -14,29 +15,90 @@ PARENT_EDGE = "object, row_id, parent_object, parent_id"
 def compile_views(catalog: Catalog) -> dict[str, str]:
     """``CREATE OR REPLACE VIEW`` statements by view name."""
     served = catalog.served
+    everything, live = (Edges.compile(served, of) for of in (_stored, _live))
     return {
         "row_content": _view("row_content", "object, row_id, body", _each(served, _content)),
         "row_state": _view("row_state", "object, row_id, state, merged_into", _each(catalog, _state)),
-        "territory_edge": _view("territory_edge", TERRITORY_EDGE, _each(served, _territory_edges)),
-        "parent_edge": _view("parent_edge", PARENT_EDGE, _each(served, _parent_edges)),
+        "territory_edge": f"CREATE OR REPLACE VIEW territory_edge AS {live.territory} WHERE territory IS NOT NULL",
+        "parent_edge": f"CREATE OR REPLACE VIEW parent_edge AS {live.parent}",
+        "any_territory_edge": f"CREATE OR REPLACE VIEW any_territory_edge AS {everything.territory}",
+        "any_parent_edge": f"CREATE OR REPLACE VIEW any_parent_edge AS {everything.parent}",
         "territory": _view("territory", "territory, name, parent", list(_territories(catalog[TERRITORY]))),
         "mention": _view("mention", "object, row_id, field, target_id", _each(served, _mentions)),
     }
 
 
-def compile_local_edges(obj: CatalogObject) -> Iterable[str]:
-    """Statements for temp views ``local_territory_edge`` and ``local_parent_edge``: edges of rows in ``affected`` only.
+def compile_affected(obj: CatalogObject) -> str:
+    """Makes temp table ``affected``: ids in ``changed``, and of rows that hang (or hung) on one in ``moved``."""
+    ids = [f"SELECT row_id FROM changed WHERE object = '{obj.name}'"]
+    for path in obj.visibility:
+        if path.through:
+            table, column = (snapshot_table(obj), quoted(path.field)) if path.field else (link_table(obj), "parent_id")
+            moved = f"SELECT row_id FROM moved WHERE object = '{path.through}'"
+            ids.append(f"SELECT row_id FROM {table.name} WHERE {column} IN ({moved})")
+    return "CREATE OR REPLACE TEMP TABLE affected AS " + "\nUNION ".join(ids)
 
-    They look at no other row, which a join with the whole views would; ``standing`` holds the live ones of the rows.
-    """
+
+def compile_standing(obj: CatalogObject) -> Iterable[str]:
+    """Statements for temp tables ``standing`` and ``standing_link``: what snapshots have of rows in ``affected``."""
     fields = dict.fromkeys(field for path in obj.visibility if (field := path.territory_field or path.field))
-    columns = ", ".join(["row_id", *map(quoted, fields)])
-    yield (
-        f"CREATE OR REPLACE TEMP TABLE standing AS SELECT {columns} FROM {snapshot_table(obj).name}"
-        " WHERE _state = 'live' AND row_id IN (SELECT row_id FROM affected)"
-    )
-    yield _view("local_territory_edge", TERRITORY_EDGE, list(_territory_edges(obj, "standing")), temporary=True)
-    yield _view("local_parent_edge", PARENT_EDGE, list(_parent_edges(obj, "standing")), temporary=True)
+    columns = ", ".join(["row_id", "_state", *map(quoted, fields)])
+    here = "WHERE row_id IN (FROM affected)"
+    yield f"CREATE OR REPLACE TEMP TABLE standing AS SELECT {columns} FROM {snapshot_table(obj).name} {here}"
+    if obj.links:
+        yield f"CREATE OR REPLACE TEMP TABLE standing_link AS FROM {link_table(obj).name} {here}"
+
+
+@dataclass(frozen=True)
+class Relations:
+    """Where the rows and the links of an object are to be found: SQL for each."""
+
+    rows: str
+    links: str
+
+
+def _stored(obj: CatalogObject) -> Relations:
+    """All of them, tombstones too: what a few rows say is found by index."""
+    return Relations(snapshot_table(obj).name, link_table(obj).name)
+
+
+def _live(obj: CatalogObject) -> Relations:
+    return _of_live_rows(_stored(obj))
+
+
+def standing(_: CatalogObject) -> Relations:
+    """Live rows in the temp tables of :func:`compile_standing`."""
+    return _of_live_rows(Relations("standing", "standing_link"))
+
+
+def _of_live_rows(all_rows: Relations) -> Relations:
+    rows = f"(FROM {all_rows.rows} WHERE _state = 'live')"
+    return Relations(rows, f"(FROM {all_rows.links} SEMI JOIN {rows} AS live USING (row_id))")
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Queries: ``(object, row_id, territory)``, and ``(object, row_id, parent_object, parent_id)``."""
+
+    territory: str
+    parent: str
+
+    @classmethod
+    def compile(cls, objects: Iterable[CatalogObject], of: Callable[[CatalogObject], Relations]) -> Edges:
+        to_territories, to_parents = [], []
+        for obj in objects:
+            relations = of(obj)
+            for path in obj.visibility:
+                link = path.link or path.book_membership
+                column = "parent_id" if link else quoted(path.territory_field or path.field or "")
+                source = (
+                    f"(FROM {relations.links} WHERE (live, list) = (true, '{link.list}'))" if link else relations.rows
+                )
+                if path.through:
+                    to_parents.append(f"SELECT '{obj.name}', row_id, '{path.through}', {column} FROM {source}")
+                else:
+                    to_territories.append(f"SELECT '{obj.name}', row_id, {column} FROM {source}")
+        return cls(_union(TERRITORY_EDGE, to_territories), _union(PARENT_EDGE, to_parents))
 
 
 def body_expression(obj: CatalogObject) -> str:
@@ -73,38 +135,6 @@ def _state(obj: CatalogObject) -> Iterable[str]:
     yield f"SELECT '{obj.name}', row_id, _state, _merged_into FROM {snapshot_table(obj).name}"
 
 
-def _territory_edges(obj: CatalogObject, live: str | None = None) -> Iterable[str]:
-    """``live`` names the relation of live rows to look at; all of them by default."""
-    live = live or _live(obj)
-    for path in obj.visibility:
-        if path.territory_field:
-            column = quoted(path.territory_field)
-            yield f"SELECT '{obj.name}', row_id, {column} FROM {live} WHERE {column} IS NOT NULL"
-        elif path.book_membership:
-            yield f"SELECT '{obj.name}', row_id, parent_id {_links(obj, path.book_membership, live)}"
-
-
-def _parent_edges(obj: CatalogObject, live: str | None = None) -> Iterable[str]:
-    live = live or _live(obj)
-    for path in obj.visibility:
-        if path.through and path.field:
-            column = quoted(path.field)
-            yield f"SELECT '{obj.name}', row_id, '{path.through}', {column} FROM {live} WHERE {column} IS NOT NULL"
-        elif path.through and path.link:
-            yield f"SELECT '{obj.name}', row_id, '{path.through}', parent_id {_links(obj, path.link, live)}"
-
-
-def _live(obj: CatalogObject) -> str:
-    return f"(FROM {snapshot_table(obj).name} WHERE _state = 'live')"
-
-
-def _links(obj: CatalogObject, link: Link, live: str) -> str:
-    return (
-        f"FROM {link_table(obj).name} AS link SEMI JOIN {live} AS live USING (row_id)"
-        f" WHERE link.live AND link.list = '{link.list}'"
-    )
-
-
 def _territories(obj: CatalogObject) -> Iterable[str]:
     name, parent = (quoted(field) if field else "NULL" for field in (obj.name_field, obj.parent_field))
     yield f"SELECT row_id, {name}, {parent} FROM {snapshot_table(obj).name} WHERE _state = 'live'"
@@ -127,9 +157,10 @@ def _each(objects: Iterable[CatalogObject], branches: Callable[[CatalogObject], 
     return [branch for obj in objects for branch in branches(obj)]
 
 
-def _view(name: str, columns: str, branches: list[str], *, temporary: bool = False) -> str:
-    if not branches:
-        nulls = ", ".join("NULL::VARCHAR" for _ in columns.split(","))
-        branches = [f"SELECT {nulls} WHERE false"]
-    kind = "TEMP VIEW" if temporary else "VIEW"
-    return f"CREATE OR REPLACE {kind} {name} ({columns}) AS\n" + "\nUNION ALL ".join(branches)
+def _view(name: str, columns: str, branches: list[str]) -> str:
+    return f"CREATE OR REPLACE VIEW {name} AS {_union(columns, branches)}"
+
+
+def _union(columns: str, branches: list[str]) -> str:
+    nothing = f"SELECT {', '.join('NULL::VARCHAR' for _ in columns.split(','))} WHERE false"
+    return "FROM (" + "\nUNION ALL ".join(branches or [nothing]) + f") AS part ({columns})"

@@ -21,6 +21,14 @@ from orchestration.pipeline.schema import STATE, Table, tables
 from orchestration.pipeline.views import compile_views
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
+MOST_ROWS_LOOKED_UP = 2_000
+"""A join with at most so many rows looks them up in the other side's index; larger ones scan it."""
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "dynamic_or_filter_threshold": MOST_ROWS_LOOKED_UP,
+    # Of new files, in bytes: indexes are read and written by the block, and a change touches them all over.
+    "default_block_size": 16_384,
+}
 
 
 class WarehouseBusyError(RuntimeError):
@@ -52,7 +60,7 @@ def open_warehouse(path: Path, catalog: Catalog, wait_seconds: float) -> Iterato
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path, wait_seconds):
-        connection = duckdb.connect(str(path), config={"autoinstall_known_extensions": "false"})
+        connection = duckdb.connect(str(path), config=CONFIG)
         try:
             _bring_to_shape(connection, catalog)
             yield connection
@@ -136,13 +144,16 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
             write_state(connection, "cursor_key", secrets.token_hex(32))
         for obj in catalog:
             _follow_catalog(connection, obj, tables(Catalog({obj.name: obj})))
+        for index in (index for table in tables(catalog) for index in table.index_ddl):
+            connection.execute(index)
         for view in compile_views(catalog).values():
             connection.execute(view)
         write_state(connection, "shape", shape)
 
 
 def _shape_parts(catalog: Catalog) -> Iterator[str]:
-    yield from (table.ddl for table in tables(catalog))
+    for table in tables(catalog):
+        yield from (table.ddl, *table.index_ddl)
     yield from compile_views(catalog).values()
     yield from (obj.model_dump_json() for obj in catalog)
 

@@ -1,2 +1,2 @@
 UPDATE visibility SET to_seq = $seq
-WHERE rowid IN (SELECT place FROM object_membership WHERE operation = 'delete')
+WHERE rowid IN (SELECT place FROM membership WHERE object = $object AND operation = 'delete')
