@@ -76,8 +76,7 @@ def merge_batch(
 ) -> MergeResult:
     """Store a batch and note what it touches. The caller holds the transaction."""
     _stage(connection, obj, batch)
-    coming_back = statement("rows_coming_back").replace("snapshot_table", _snapshot(obj))
-    revived = _ids(connection, coming_back, {"object": obj.name})
+    revived = _ids(connection, statement("rows_coming_back"), {"object": obj.name})
     changed = _replace_changed(connection, obj, batch)
     gone = _mark_missing(connection, obj, batch)
     _raise_requests(connection, catalog, obj, batch, revived, gone)
@@ -87,7 +86,9 @@ def merge_batch(
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> None:
-    """Temp tables: ``fresh``, the rows read less those a later reading has stored; ``differing``, of them the news."""
+    """Temp tables: ``known``, what is stored of the rows read, with their places; ``fresh``, the rows read less those a
+    later reading has stored; ``differing``, of them the news.
+    """
     rows = list({row.id: row for row in batch.rows}.values())
     payloads = [orjson.dumps([row.raw, row.links], option=orjson.OPT_SORT_KEYS) for row in rows]
     columns: dict[str, pa.Array] = {"row_id": pa.array([row.id for row in rows], pa.string())}
@@ -98,14 +99,18 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
     columns["_payload"] = pa.array([payload.decode() for payload in payloads], pa.string())
     connection.register("staged", pa.table(columns))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE fresh AS FROM staged"
-        f" ANTI JOIN (FROM {_snapshot(obj)} WHERE _read_at > $read_at) AS newer USING (row_id)",
+        "CREATE OR REPLACE TEMP TABLE known AS SELECT row_id, _state, _content, _read_at, rowid AS place"
+        f" FROM {_snapshot(obj)} WHERE row_id IN (SELECT row_id FROM staged)"
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE fresh AS FROM staged"
+        " ANTI JOIN (FROM known WHERE _read_at > $read_at) AS newer USING (row_id)",
         {"read_at": batch.read_at},
     )
     connection.unregister("staged")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE differing AS FROM fresh"
-        f" ANTI JOIN (FROM {_snapshot(obj)} WHERE _state = 'live') AS held USING (row_id, _content)"
+        " ANTI JOIN (FROM known WHERE _state = 'live') AS held USING (row_id, _content)"
     )
     if obj.links:
         links = [(row.id, name, parent) for row in rows for name, parents in row.links.items() for parent in parents]
@@ -119,19 +124,27 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
             ),
         )
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE fresh_links AS FROM staged_links SEMI JOIN fresh USING (row_id)"
+            "CREATE OR REPLACE TEMP TABLE fresh_links AS SELECT DISTINCT row_id, list, parent_id"
+            " FROM staged_links SEMI JOIN fresh USING (row_id)"
         )
         connection.unregister("staged_links")
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE known_link AS SELECT *, rowid AS place"
+            f" FROM {link_table(obj).name} WHERE row_id IN (SELECT row_id FROM fresh)"
+        )
 
 
 def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> int:
     snapshot = _snapshot(obj)
     connection.execute(
-        f"UPDATE {snapshot} SET _read_at = $read_at WHERE row_id IN (SELECT row_id FROM fresh)",
+        f"UPDATE {snapshot} SET _read_at = $read_at"
+        " WHERE rowid IN (SELECT place FROM known SEMI JOIN fresh USING (row_id))",
         {"read_at": batch.read_at},
     )
     # Delete and insert: an update of wide text rewrites the column everywhere.
-    connection.execute(f"DELETE FROM {snapshot} WHERE row_id IN (SELECT row_id FROM differing)")
+    connection.execute(
+        f"DELETE FROM {snapshot} WHERE rowid IN (SELECT place FROM known SEMI JOIN differing USING (row_id))"
+    )
     fields = ", ".join(quoted(name) for name in ("row_id", *obj.fields, *AUDIT_FIELDS))
     connection.execute(
         f"INSERT INTO {snapshot} ({fields}, _state, _content, _read_at)"
@@ -140,12 +153,20 @@ def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, 
     )
     if obj.links:
         links = link_table(obj).name
-        connection.execute(f"UPDATE {links} SET live = false WHERE live AND row_id IN (SELECT row_id FROM differing)")
+        for live, places in (
+            (
+                False,
+                "known_link SEMI JOIN differing USING (row_id) ANTI JOIN fresh_links USING (row_id, list, parent_id)",
+            ),
+            (True, "known_link SEMI JOIN fresh_links USING (row_id, list, parent_id)"),
+        ):
+            connection.execute(
+                f"UPDATE {links} SET live = {live} WHERE rowid IN (SELECT place FROM {places} WHERE live <> {live})"
+            )
         connection.execute(
-            f"DELETE FROM {links} WHERE (row_id, list, parent_id) IN"
-            " (SELECT (row_id, list, parent_id) FROM fresh_links)"
+            f"INSERT INTO {links} SELECT row_id, list, parent_id, true FROM fresh_links"
+            " ANTI JOIN known_link USING (row_id, list, parent_id)"
         )
-        connection.execute(f"INSERT INTO {links} SELECT row_id, list, parent_id, true FROM fresh_links")
     parameters = {"object": obj.name, "read_at": batch.read_at}
     connection.execute(
         "INSERT INTO raw_payloads SELECT $object, row_id, $read_at, _payload FROM differing",
@@ -167,7 +188,8 @@ def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, bat
     snapshot = _snapshot(obj)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE missing AS SELECT row_id, _state AS was FROM {snapshot}"
-        " WHERE _state <> 'deleted' AND _read_at <= $read_at AND row_id IN (SELECT unnest($ids::VARCHAR[]))",
+        " WHERE row_id IN (SELECT unnest($ids::VARCHAR[]))"
+        " AND (row_id, _state <> 'deleted', _read_at <= $read_at) = (row_id, true, true)",
         {"read_at": batch.read_at, "ids": list(batch.missing)},
     )
     gone = connection.execute(statement("classify_missing"), {"object": obj.name}).fetchall()

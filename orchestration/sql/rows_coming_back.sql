@@ -1,11 +1,12 @@
 -- Rows just read that were gone before: as tombstones here, or deleted in the CRM before we ever saw them.
--- (snapshot_table stands for the object's own.)
-SELECT row_id FROM fresh SEMI JOIN (FROM snapshot_table WHERE _state <> 'live') AS gone USING (row_id)
+WITH unknown AS (SELECT row_id FROM fresh ANTI JOIN known USING (row_id))
+SELECT row_id FROM fresh SEMI JOIN (FROM known WHERE _state <> 'live') AS gone USING (row_id)
 UNION
-SELECT row_id
-FROM fresh
-ANTI JOIN snapshot_table USING (row_id)
-WHERE row_id IN (
-  SELECT row_id FROM deleted_items WHERE object = $object
-  UNION ALL
-  SELECT object_id FROM modification_records WHERE event_name = 'DeleteRecord')
+SELECT unknown.row_id
+FROM unknown
+SEMI JOIN deleted_items AS item ON item.row_id = unknown.row_id AND (item.object, item.row_id) = ($object, unknown.row_id)
+UNION
+SELECT unknown.row_id
+FROM unknown
+SEMI JOIN modification_records AS event
+  ON event.object_id = unknown.row_id AND (event.event_name, event.object_id) = ('DeleteRecord', unknown.row_id)
