@@ -13,6 +13,8 @@ from typing import NamedTuple
 # The newest version not after a publication; whether it still holds then is for the join to say.
 _VERSION_AT = "(SELECT max(from_seq) FROM row_version WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq})"
 
+FEW_TERRITORIES = 8
+
 
 class Shape(NamedTuple):
     """How many keys of each kind a question names."""
@@ -132,13 +134,19 @@ def _seen_by_one() -> str:
 
 
 def _seen_by_any(shape: Shape) -> str:
-    """The same where a row may be seen through several territories: some of the intervals are not touched."""
+    """The same where a row may be seen through several territories: some of the intervals are not touched.
+
+    Few territories are looked into one by one; of many, the row's own intervals are fewer (the sign hides the
+    territory from the planner, which would take the clustered key).
+    """
 
     def seen(seq: str, *territories: tuple[str, int]) -> str:
-        if not sum(count for _, count in territories):
+        count = sum(count for _, count in territories)
+        if not count:
             return f"0 AS {seq}_seen"
+        sign = "+" if count > FEW_TERRITORIES else ""
         return f"""CASE WHEN EXISTS (
-            SELECT 1 FROM visibility AS seen WHERE seen.territory IN {_among(*territories)}
+            SELECT 1 FROM visibility AS seen WHERE {sign}seen.territory IN {_among(*territories)}
                AND seen.object = row.object AND seen.row_key = row.row_key
                AND seen.from_seq <= :{seq} AND seen.to_seq > :{seq}) THEN 1 ELSE 0 END AS {seq}_seen"""
 

@@ -206,6 +206,42 @@ def test_the_device_questions_use_the_indexes_made_for_them(writer: DeltaStoreWr
     assert "SCAN row_version" not in delta
 
 
+def test_scopes_of_many_territories_differ_as_those_of_few_do(
+    writer: DeltaStoreWriter, location: StoreLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = DeltaStoreReader(location)
+    state = reader.state(None)
+    both = {territory.key for territory in state.territories.values()}
+    north = {state.territories["T-NORTH"].key}
+
+    def differences() -> list[object]:
+        questions.delta_page.cache_clear()
+        return [
+            reader.page(View(was, earlier), View(now, later), (), generation=state.generation, limit=limit)
+            for later in range(5)
+            for earlier in range(later + 1)
+            for was, now in ((both, both), (north, both), (both, north))
+            for limit in (1, 100)
+        ]
+
+    of_few = differences()
+    monkeypatch.setattr(questions, "FEW_TERRITORIES", 0)
+    assert differences() == of_few
+    questions.delta_page.cache_clear()
+    reader.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+def test_a_row_seen_by_many_territories_is_looked_up_by_the_row(writer: DeltaStoreWriter) -> None:
+    class Anything(dict[str, int]):
+        def __missing__(self, name: str) -> int:
+            return 1
+
+    sql = questions.delta_page(questions.Shape(9, 0, 0, 0, continued=True))
+    plan = "\n".join(row[3] for row in writer._connection.execute("EXPLAIN QUERY PLAN " + sql, Anything()))
+    assert "SEARCH seen USING INDEX visibility_row (row_key=?)\n" in plan, plan
+
+
 CRASHING_WRITER = """
 import sys
 from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange

@@ -30,10 +30,11 @@ def reader(tmp_path: Path) -> Iterator[ReadConnection]:
         questions.snapshot_page(questions.Shape(0, 0, 1, 0, continued=True)),
         questions.delta_page(questions.Shape(1, 0, 0, 0, continued=False)),
         questions.delta_page(questions.Shape(2, 1, 1, 2, continued=True)),
+        questions.delta_page(questions.Shape(9, 0, 0, 0, continued=True)),
         questions.totals(2),
         questions.contents(1, 0),
     ],
-    ids=["snapshot", "delta", "delta across scopes", "totals", "contents"],
+    ids=["snapshot", "delta", "delta across scopes", "delta of many", "totals", "contents"],
 )
 def test_no_table_is_read_whole(reader: ReadConnection, sql: str) -> None:
     class Anything(dict[str, int]):
