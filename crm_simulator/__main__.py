@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import os
 import signal
@@ -11,10 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from granian.constants import Interfaces
-from granian.log import LogLevels
-from granian.server.embed import Server
-from starlette.applications import Starlette
+import uvicorn
 
 from crm_simulator.app import ENDPOINT, ServerOptions, build_app
 from crm_simulator.book_generator import generate_books
@@ -24,13 +20,17 @@ from crm_simulator.schema import RECORD_TYPES
 from crm_simulator.soap import Credentials
 from crm_simulator.wsdl import write_all
 
+STOP_SECONDS = 5
+BACKLOG_CONNECTIONS = 1_024
+
 
 def main() -> None:
     arguments = _parse(sys.argv[1:])
     if arguments.command == "wsdl":
         write_all(arguments.out, arguments.custom_tags)
         return
-    _refuse_shared_port(arguments.host, arguments.port)
+    # Before the data is made, which takes a while.
+    listener = _listen(arguments.host, arguments.port)
     crm = Crm(DEFAULT_TRACKED | frozenset(arguments.track))
     # The data set has no cycles and stays for good: collections would only walk all of it, again and again.
     gc.disable()
@@ -48,42 +48,38 @@ def main() -> None:
         latency_ms=arguments.latency_ms,
         fault_status=arguments.fault_status,
     )
-    asyncio.run(_serve(build_app(crm, options), arguments.host, arguments.port))
-
-
-def _refuse_shared_port(host: str, port: int) -> None:
-    """Stop if the port is taken: the server itself would share it, and answer every other request."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from error
-
-
-async def _serve(app: Starlette, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM; one line on standard output says when it listens."""
-    server = Server(app, address=host, port=port, interface=Interfaces.ASGINL, log_level=LogLevels.error)
-    loop = asyncio.get_running_loop()
+    config = uvicorn.Config(
+        build_app(crm, options),
+        host=arguments.host,
+        port=arguments.port,
+        lifespan="off",
+        ws="none",
+        log_level="critical",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    # The server ends in good order, and raises the signal again.
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
-    serving = asyncio.create_task(server.serve())
-    while not serving.done() and not await _answers(host, port):
-        await asyncio.sleep(0.02)
-    if not serving.done():
-        address = f"http://{host}:{port}"
+        signal.signal(number, lambda *_: sys.exit())
+    _Server(config).run([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG_CONNECTIONS
+        )
+    except OSError as error:
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+class _Server(uvicorn.Server):
+    """One line on standard output says when it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        address = f"http://{self.config.host}:{self.config.port}"
         sys.stdout.write(f"CRM simulator: SOAP endpoint {address}{ENDPOINT} - control page {address}/control\n")
         sys.stdout.flush()
-    await serving
-
-
-async def _answers(host: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

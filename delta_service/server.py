@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import uvicorn
 
 from delta_service.protocol import DeltaProtocol
@@ -14,6 +17,9 @@ BACKLOG_CONNECTIONS = 4_096
 
 def serve(host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT; settings come from the environment."""
+    # The server ends in good order, and raises the signal again.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit())
     uvicorn.run(
         "delta_service.app:create",
         factory=True,

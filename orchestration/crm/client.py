@@ -20,6 +20,7 @@ from typing import TypeVar
 from lxml import etree
 
 from orchestration.catalog import Link
+from orchestration.crm.ahead import ReadAhead
 from orchestration.crm.errors import (
     ConfigurationError,
     CrmAnswerError,
@@ -28,7 +29,7 @@ from orchestration.crm.errors import (
     CrmTooHeavy,
 )
 from orchestration.crm.pacing import Meter
-from orchestration.crm.paging import walk
+from orchestration.crm.paging import OVERLAP_ROWS, walk
 from orchestration.crm.queries import ID, LogShape, Query, Shape, any_of
 from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, Request, RequestFactory
 from orchestration.crm.rows import Answer, Defect, LinkSlice, Page, Row, read_answer, read_link_slice
@@ -127,7 +128,12 @@ class CrmClient:
         return self._with_whole_links(query, answer.page, answer)
 
     def read(
-        self, query: Query, start_row: int = 0, seen: Iterable[str] = (), smaller_pages: bool = True
+        self,
+        query: Query,
+        start_row: int = 0,
+        seen: Iterable[str] = (),
+        smaller_pages: bool = True,
+        group_pages: int = 1,
     ) -> Iterator[Page]:
         """All rows, each once, in pages; no row that is there throughout is lost (see :mod:`paging`).
 
@@ -136,16 +142,29 @@ class CrmClient:
 
         The query must sort by ``Id``, the only order that no edit changes. A reading that was interrupted goes on from
         ``start_row`` (0-based), given the ids ``seen`` before; those do not come again.
+
+        Pages may come in groups: those of one are fetched in parallel sessions, but none before the first of its group
+        is asked for, so that a caller who looks at the clock then knows a time before all of them.
         """
         if query.sort_field != ID:
             raise ValueError("only an order by Id survives changes between pages")
         size = MAX_PAGE_SIZE_ROWS
 
+        def ask(row: int, size_rows: int) -> Answer:
+            return self._ask(query, row, size_rows)
+
+        ask_ahead = ReadAhead(ask, self._executor, len(self._sessions), OVERLAP_ROWS)
+        given_pages = 0
+
+        def left_of_group() -> int:
+            return group_pages - 1 - given_pages % group_pages
+
         def fetch(row: int) -> Answer:
             nonlocal size
             while True:
                 try:
-                    return self._ask(query, row, size)
+                    # A single page is not left to the executor, whose threads may be those that ask.
+                    return ask(row, size) if group_pages == 1 else ask_ahead(row, size, left_of_group())
                 except CrmTooHeavy as error:
                     if not smaller_pages or size == MIN_PAGE_SIZE_ROWS:
                         raise
@@ -159,8 +178,12 @@ class CrmClient:
             start_row=start_row,
             seen_before=seen,
         )
-        for answer, fresh in pages:
-            yield self._with_whole_links(query, _only(answer.page, fresh), answer)
+        try:
+            for answer, fresh in pages:
+                given_pages += 1
+                yield self._with_whole_links(query, _only(answer.page, fresh), answer)
+        finally:
+            ask_ahead.forget()
 
     def read_ids(self, obj: Shape, ids: Iterable[str]) -> Found:
         """The rows with these ids, in parallel, at most 50 ids a query; fewer when that is too heavy for the CRM."""

@@ -18,6 +18,8 @@ from typing import Protocol, TypeVar
 from orchestration.crm.errors import CrmAnswerError
 
 _MAX_RESTARTS = 20
+# What two pages have in common.
+OVERLAP_ROWS = 1
 
 
 class Slice(Protocol):
@@ -63,7 +65,7 @@ def walk(
         yield page, seen.add(found)
         if page.last:
             return
-        start += max(page.received - 1, 1)
+        start += max(page.received - OVERLAP_ROWS, 1)
 
 
 class _Seen:

@@ -111,7 +111,7 @@ def _read(
             yield from _read_all(open_warehouse, crm, obj, entry)
         elif entry.request.kind == "census":
             read_at = utc_now()
-            pages = crm.read(Query(object=obj, fields=("ModId",)))
+            pages = crm.read(Query(object=obj, fields=("ModId",)), group_pages=PAGES_PER_BATCH)
             yield Batch(
                 read_at,
                 [],
@@ -162,6 +162,7 @@ def _read_all(
         Query(object=obj),
         start_row=entry.position,
         seen=_met_before(open_warehouse, obj, entry) if entry.position else (),
+        group_pages=PAGES_PER_BATCH,
     )
     for number, page in enumerate(pages, 1):
         rows += page.rows

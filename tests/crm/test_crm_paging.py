@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
 
 import pytest
 
 from orchestration.crm import MODIFICATION_TRACKING, CrmAnswerError, CrmClient, CrmTooHeavy, Query
+from orchestration.crm.ahead import ReadAhead
 from orchestration.crm.paging import walk
 from tests.crm.wire import CONTACT, LINKED, Asked, FakeCrm, manager_fault, page, row
 
@@ -106,6 +110,72 @@ def test_no_row_that_is_there_throughout_is_ever_lost() -> None:
         found = [key for _, fresh in walk(table, list, table.size) for key in fresh]
         assert len(found) == len(set(found))
         assert {f"{n:03}" for n in table.throughout} <= set(found), seed
+
+
+class AnyTime(Executor):
+    """Does what it is given at once, or not before somebody wants to know."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        done = fn(*args) if self._chance.random() < 0.5 else None
+        result: Any = future
+        result.result = lambda: done if done is not None else fn(*args)
+        return future
+
+
+def test_no_row_is_lost_where_pages_are_fetched_ahead_in_any_order() -> None:
+    """Again on random histories; what was fetched ahead may be much older or newer than what it follows."""
+    fetched_ahead = 0
+    for seed in range(3000):
+        table = Churn(seed)
+
+        def fetch(row: int, _: int, table: Churn = table) -> Part:
+            return table(row)
+
+        ahead = ReadAhead(fetch, AnyTime(table.chance), 4, 1)
+
+        def ask(row: int, table: Churn = table, ahead: ReadAhead[Part] = ahead) -> Part:
+            nonlocal fetched_ahead
+            fetched_ahead += (row, table.size) in ahead._coming
+            return ahead(row, table.size, table.chance.randrange(5))
+
+        found = [key for _, fresh in walk(ask, list, table.size) for key in fresh]
+        assert len(found) == len(set(found))
+        assert {f"{n:03}" for n in table.throughout} <= set(found), seed
+    assert fetched_ahead > 3000
+
+
+def test_pages_of_a_group_are_fetched_together_and_none_before_its_group_is_asked_for(
+    connect: Connect, crm: FakeCrm
+) -> None:
+    table, most, active = Table(1000), 0, 0
+    lock = threading.Lock()
+
+    def answer(asked: Asked) -> bytes:
+        nonlocal active, most
+        with lock:
+            active += 1
+            most = max(most, active)
+        time.sleep(0.02)
+        with lock:
+            active -= 1
+        return table(asked)
+
+    crm.answer = answer
+    with connect(sessions=4) as client:
+        found = []
+        for pages, part in enumerate(client.read(Query(CONTACT), group_pages=6), 1):
+            found += [r.id for r in part.rows]
+            if pages % 6 == 0:
+                time.sleep(0.1)
+                assert len(crm.asked) == pages, "the next group is not begun"
+    assert found == table.ids
+    assert most > 1
+    assert sorted(asked.start for asked in crm.asked)[:11] == [99 * n for n in range(11)]
+    assert len(crm.asked) <= 11 + 3
 
 
 @pytest.mark.parametrize("count", [150, 250, 1000])

@@ -37,7 +37,12 @@ class FakeCrm:
         return [item for item in self.deleted if item.deleted_at is None or item.deleted_at >= since]
 
     def read(
-        self, query: Query, start_row: int = 0, seen: Iterable[str] = (), smaller_pages: bool = True
+        self,
+        query: Query,
+        start_row: int = 0,
+        seen: Iterable[str] = (),
+        smaller_pages: bool = True,
+        group_pages: int = 1,
     ) -> Iterator[Page]:
         ids = sorted(self._matching(query))
         known = set(seen)
