@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import absence, derive, event_log, ingest, paging
+from benchmarks import absence, derive, disk, event_log, ingest, paging, steps
 from benchmarks.results import save, table
 from benchmarks.serving import SCENARIOS as SERVING
 
@@ -14,6 +14,8 @@ SCENARIOS = {
     "ingest": ingest.ingest,
     "absence": absence.absence,
     "paging": paging.paging,
+    "disk": disk.disk,
+    "steps": steps.steps,
     "event_log": event_log.event_log,
     **SERVING,
 }

@@ -80,14 +80,11 @@ class Stores:
 
 @contextmanager
 def published(size: Size) -> Iterator[Stores]:
-    """Fresh copies of both stores. The originals are made once and kept in ``$BENCH_DATA``."""
-    original = CACHE / size.name
-    if not (original / "complete").exists():
-        build(size, original)
+    """Fresh copies of both stores."""
     folder = Path(tempfile.mkdtemp(prefix=f"run-{size.name}-", dir=CACHE))
     try:
         for name in ("warehouse.duckdb", "delta.sqlite"):
-            shutil.copyfile(original / name, folder / name)
+            shutil.copyfile(original(size) / name, folder / name)
         with (
             open_warehouse(folder / "warehouse.duckdb", CATALOG, 1) as connection,
             DeltaStoreWriter(folder / "delta.sqlite") as writer,
@@ -95,6 +92,14 @@ def published(size: Size) -> Iterator[Stores]:
             yield Stores(connection, writer, folder)
     finally:
         shutil.rmtree(folder)
+
+
+def original(size: Size) -> Path:
+    """The folder of both stores, made once and kept in ``$BENCH_DATA``."""
+    folder = CACHE / size.name
+    if not (folder / "complete").exists():
+        build(size, folder)
+    return folder
 
 
 def build(size: Size, folder: Path) -> None:

@@ -35,6 +35,14 @@ class TenantRunLauncher(CeleryRunLauncher):
         run = self._instance.get_run_by_id(run_id) or context.dagster_run
         super().launch_run(context._replace(dagster_run=run))
 
+    def terminate(self, run_id: str) -> bool:
+        """The run is told to end, and says itself that it was canceled; one still in the queue is not begun."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+            return False
+        self._instance.report_run_canceling(run)
+        return super().terminate(run_id)
+
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Celery says "started" for ever of a task whose worker was killed: so the worker itself is asked."""
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)

@@ -9,7 +9,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--e2e-seeds", default="1", help="seeds of the end-to-end test: 1,2,3 or random:COUNT")
-    parser.addoption("--kill-seconds", type=int, default=100, help="how long workers and services are killed")
+    parser.addoption("--kill-seconds", type=int, default=90, help="how long workers and services are killed")
     parser.addoption("--chaos-steps", type=int, default=160, help="changes in the CRM per seed of the chaos test")
 
 

@@ -1,6 +1,6 @@
 """Derive a publication: from rows whose snapshot changed to closed and opened intervals, in one transaction.
 
-Only what a change can reach is recomputed: the rows read anew, and, object by object with parents first, the rows that
+Only what a change can reach is recomputed: the rows read anew, and, level by level with parents first, the rows that
 hang on a row whose territories changed. ``recompute_*`` in ``verify`` says the same from nothing.
 
 Rows of large tables are found by ``row_id`` alone, and what else must hold is put as one comparison of several columns:
@@ -175,30 +175,39 @@ def derive_visibility(connection: duckdb.DuckDBPyConnection, catalog: Catalog, s
     """
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE membership"
-        " (object VARCHAR, territory VARCHAR, row_id VARCHAR, place BIGINT, operation VARCHAR)"
+        " (level INTEGER, object VARCHAR, territory VARCHAR, row_id VARCHAR, place BIGINT, operation VARCHAR)"
     )
     connection.execute("CREATE OR REPLACE TEMP TABLE moved (object VARCHAR, row_id VARCHAR)")
     changed, moved = _objects_in(connection, "changed"), set[str]()
-    for obj in catalog.served:
-        if obj.name not in changed and moved.isdisjoint(obj.parents):
-            continue
-        name = {"object": obj.name}
-        affected = scalar(connection, compile_affected(obj))
+    for level, objects in _levels(catalog).items():
+        concerned = [obj for obj in objects if obj.name in changed or not moved.isdisjoint(obj.parents)]
+        affected = scalar(connection, compile_affected(concerned)) if concerned else 0
         if not affected:
             continue
-        for gather in compile_standing(obj):
+        for gather in compile_standing(concerned):
             connection.execute(gather)
-        edges = Edges.compile([obj], standing)
+        edges = Edges.compile(concerned, standing)
         membership = (
             statement("membership")
             .replace("territory_edge", f"({edges.territory})")
             .replace("parent_edge", f"({edges.parent})")
         )
-        connection.execute(membership, {**name, "open": OPEN_SEQ, "many": affected > MOST_ROWS_LOOKED_UP})
-        if scalar(connection, statement("moved"), name):
-            connection.execute(statement("close_visibility"), {**name, "seq": seq})
-            connection.execute(statement("open_visibility"), {**name, "seq": seq, "open": OPEN_SEQ})
-            moved.add(obj.name)
+        at = {"level": level}
+        connection.execute(membership, {**at, "open": OPEN_SEQ, "many": affected > MOST_ROWS_LOOKED_UP})
+        if scalar(connection, statement("moved"), at):
+            connection.execute(statement("close_visibility"), {**at, "seq": seq})
+            connection.execute(statement("open_visibility"), {**at, "seq": seq, "open": OPEN_SEQ})
+            moved = _objects_in(connection, "moved")
+
+
+def _levels(catalog: Catalog) -> dict[int, list[CatalogObject]]:
+    """Objects by the length of their longest way up: the parents of each are on lower levels."""
+    level: dict[str, int] = {}
+    levels: dict[int, list[CatalogObject]] = {}
+    for obj in catalog.served:
+        level[obj.name] = 1 + max((level[parent] for parent in obj.parents), default=-1)
+        levels.setdefault(level[obj.name], []).append(obj)
+    return levels
 
 
 def _objects_in(connection: duckdb.DuckDBPyConnection, table: str) -> set[str]:

@@ -77,7 +77,8 @@ def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.Chan
         rows=_rows(connection, statement("published_rows"), parameters),
         visibility=_rows(
             connection,
-            "SELECT territory, object, row_id, from_seq = $seq FROM visibility WHERE from_seq = $seq OR to_seq = $seq",
+            "SELECT territory, object, row_id, from_seq = $seq FROM visibility WHERE from_seq = $seq OR to_seq = $seq"
+            " ORDER BY object, row_id",
             parameters,
         ),
         heads=_rows(

@@ -28,25 +28,35 @@ def compile_views(catalog: Catalog) -> dict[str, str]:
     }
 
 
-def compile_affected(obj: CatalogObject) -> str:
-    """Makes temp table ``affected``: ids in ``changed``, and of rows that hang (or hung) on one in ``moved``."""
-    ids = [f"SELECT row_id FROM changed WHERE object = '{obj.name}'"]
-    for path in obj.visibility:
-        if path.through:
-            table, column = (snapshot_table(obj), quoted(path.field)) if path.field else (link_table(obj), "parent_id")
-            moved = f"SELECT row_id FROM moved WHERE object = '{path.through}'"
-            ids.append(f"SELECT row_id FROM {table.name} WHERE {column} IN ({moved})")
-    return "CREATE OR REPLACE TEMP TABLE affected AS " + "\nUNION ".join(ids)
+def compile_affected(objects: Iterable[CatalogObject]) -> str:
+    """Makes temp table ``affected``: rows in ``changed``, and rows that hang (or hung) on one in ``moved``."""
+    rows = []
+    for obj in objects:
+        rows.append(f"SELECT object, row_id FROM changed WHERE object = '{obj.name}'")
+        for path in obj.visibility:
+            if path.through:
+                table, column = (
+                    (snapshot_table(obj), quoted(path.field)) if path.field else (link_table(obj), "parent_id")
+                )
+                moved = f"SELECT row_id FROM moved WHERE object = '{path.through}'"
+                rows.append(f"SELECT '{obj.name}', row_id FROM {table.name} WHERE {column} IN ({moved})")
+    return "CREATE OR REPLACE TEMP TABLE affected AS " + "\nUNION ".join(rows)
 
 
-def compile_standing(obj: CatalogObject) -> Iterable[str]:
-    """Statements for temp tables ``standing`` and ``standing_link``: what snapshots have of rows in ``affected``."""
-    fields = dict.fromkeys(field for path in obj.visibility if (field := path.territory_field or path.field))
-    columns = ", ".join(["row_id", "_state", *map(quoted, fields)])
-    here = "WHERE row_id IN (FROM affected)"
-    yield f"CREATE OR REPLACE TEMP TABLE standing AS SELECT {columns} FROM {snapshot_table(obj).name} {here}"
-    if obj.links:
-        yield f"CREATE OR REPLACE TEMP TABLE standing_link AS FROM {link_table(obj).name} {here}"
+def compile_standing(objects: Iterable[CatalogObject]) -> Iterable[str]:
+    """Temp tables with what snapshots have of the rows in ``affected``: see :func:`standing`."""
+    for obj in objects:
+        fields = dict.fromkeys(field for path in obj.visibility if (field := path.territory_field or path.field))
+        columns = ", ".join(["row_id", "_state", *map(quoted, fields)])
+        here = f"WHERE row_id IN (SELECT row_id FROM affected WHERE object = '{obj.name}')"
+        rows, links = _gathered(obj)
+        yield f"CREATE OR REPLACE TEMP TABLE {rows} AS SELECT {columns} FROM {snapshot_table(obj).name} {here}"
+        if obj.links:
+            yield f"CREATE OR REPLACE TEMP TABLE {links} AS FROM {link_table(obj).name} {here}"
+
+
+def _gathered(obj: CatalogObject) -> tuple[str, str]:
+    return f"standing_{obj.table}", f"standing_{obj.link_table}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +76,9 @@ def _live(obj: CatalogObject) -> Relations:
     return _of_live_rows(_stored(obj))
 
 
-def standing(_: CatalogObject) -> Relations:
+def standing(obj: CatalogObject) -> Relations:
     """Live rows in the temp tables of :func:`compile_standing`."""
-    return _of_live_rows(Relations("standing", "standing_link"))
+    return _of_live_rows(Relations(*_gathered(obj)))
 
 
 def _of_live_rows(all_rows: Relations) -> Relations:

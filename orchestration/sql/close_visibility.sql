@@ -1,2 +1,2 @@
 UPDATE visibility SET to_seq = $seq
-WHERE rowid IN (SELECT place FROM membership WHERE object = $object AND operation = 'delete')
+WHERE rowid IN (SELECT place FROM membership WHERE level = $level AND operation = 'delete')

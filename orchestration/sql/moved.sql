@@ -1,3 +1,3 @@
--- Rows of one object that enter or leave a territory.
+-- Rows of a level that enter or leave a territory.
 INSERT INTO moved
-SELECT DISTINCT object, row_id FROM membership WHERE object = $object AND operation <> 'keep'
+SELECT DISTINCT object, row_id FROM membership WHERE level = $level AND operation <> 'keep'

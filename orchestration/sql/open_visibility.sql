@@ -1,2 +1,2 @@
 INSERT INTO visibility
-SELECT territory, object, row_id, $seq, $open FROM membership WHERE object = $object AND operation = 'insert'
+SELECT territory, object, row_id, $seq, $open FROM membership WHERE level = $level AND operation = 'insert'

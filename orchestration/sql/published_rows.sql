@@ -7,3 +7,4 @@ SELECT ended.object, ended.row_id, NULL, NULL, NULL, state.merged_into
 FROM (FROM row_version WHERE to_seq = $seq) AS ended
 ANTI JOIN (FROM row_version WHERE from_seq = $seq) AS renewed USING (object, row_id)
 LEFT JOIN row_state AS state USING (object, row_id)
+ORDER BY object, row_id

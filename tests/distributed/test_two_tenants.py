@@ -54,6 +54,14 @@ def environment_of(pid: int) -> str:
     return Path(f"/proc/{pid}/environ").read_bytes().replace(b"\0", b"\n").decode()
 
 
+def wait_status(tenant: Tenant, run_id: str, status: DagsterRunStatus) -> None:
+    def reached() -> bool:
+        run = tenant.shared.instance.get_run_by_id(run_id)
+        return run is not None and run.status is status
+
+    wait_until(reached, 60, f"run {run_id} of {tenant.name} ends as {status.value}")
+
+
 def equal_to_recompute(tenant: Tenant) -> bool:
     home = Path(tenant.environment["DELTA_HOME"])
     with open_warehouse(home / "warehouse.duckdb", load_catalog(), wait_seconds=60) as connection:
@@ -151,11 +159,7 @@ def test_a_run_that_reaches_the_wrong_worker_is_refused(acme: Tenant, zenith: Te
         "execute_job", kwargs={"execute_job_args_packed": pack_value(arguments)}, queue="zenith", routing_key="zenith"
     )
 
-    def refused() -> bool:
-        found = instance.get_run_by_id(stray.run_id)
-        return found is not None and found.status is DagsterRunStatus.FAILURE
-
-    wait_until(refused, 60, "the run is refused")
+    wait_status(acme, stray.run_id, DagsterRunStatus.FAILURE)
     said = [entry.message for entry in instance.all_logs(stray.run_id)]
     assert any("A run of acme was sent to the worker of zenith" in one for one in said)
 
@@ -192,35 +196,36 @@ def test_a_slow_pod_does_not_hold_up_the_other(acme: Tenant, zenith: Tenant) -> 
     acme.wait_equal()
 
 
-def test_a_worker_killed_in_a_run_is_noticed_and_the_next_sync_heals(acme: Tenant, zenith: Tenant) -> None:
+def test_a_killed_worker_and_a_killed_run_process_are_noticed_and_the_next_syncs_heal(
+    acme: Tenant, zenith: Tenant
+) -> None:
+    struck = {}
+    for tenant in (acme, zenith):
+        tenant.slow(SLOW_ANSWER_SECONDS)
+        change(tenant)
+    for tenant in (acme, zenith):
+        struck[tenant.name] = tenant.wait_run_under_way().dagster_run.run_id
+    # The worker with all its processes, as if its host were gone; and the process alone, as if memory were short.
+    acme.kill("worker1")
+    (pid,) = zenith.processes_of(struck["zenith"])
+    os.kill(pid, signal.SIGKILL)
+    acme.start_worker()
+    for tenant in (acme, zenith):
+        tenant.quick()
+        wait_status(tenant, struck[tenant.name], DagsterRunStatus.FAILURE)
+    for tenant in (acme, zenith):
+        tenant.wait_equal()
+        assert equal_to_recompute(tenant)
+
+
+def test_a_run_that_an_operator_ends_is_canceled_and_the_next_sync_goes_on(acme: Tenant) -> None:
     acme.slow(SLOW_ANSWER_SECONDS)
     change(acme)
-    struck = acme.wait_run_under_way()
-    acme.kill("worker1")
+    run_id = acme.wait_run_under_way().dagster_run.run_id
+    assert acme.shared.launcher.terminate(run_id)
     acme.quick()
-    acme.start_worker()
-
-    def noticed() -> bool:
-        run = acme.shared.instance.get_run_by_id(struck.dagster_run.run_id)
-        return run is not None and run.status is DagsterRunStatus.FAILURE
-
-    wait_until(noticed, 60, "the run is known to have failed")
+    wait_status(acme, run_id, DagsterRunStatus.CANCELED)
     acme.wait_equal()
-    (newest, *_) = acme.runs("sync")
-    assert newest.dagster_run.run_id != struck.dagster_run.run_id
-    assert equal_to_recompute(acme)
-
-
-def test_a_run_process_killed_in_a_run_is_noticed_although_the_worker_lives(zenith: Tenant) -> None:
-    zenith.slow(SLOW_ANSWER_SECONDS)
-    change(zenith)
-    struck = zenith.wait_run_under_way().dagster_run.run_id
-    wait_until(lambda: bool(zenith.shared.instance.all_logs(struck, DagsterEventType.STEP_START)), 60, "a step began")
-    (pid,) = zenith.processes_of(struck)
-    os.kill(pid, signal.SIGKILL)
-    zenith.quick()
-    zenith.wait_equal()
-    assert zenith.shared.instance.get_run_by_id(struck).status is DagsterRunStatus.FAILURE  # type: ignore[union-attr]
 
 
 def test_a_restart_of_the_broker_loses_no_change(acme: Tenant) -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
+import pytest
+
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.schema import tables
+from orchestration.pipeline.warehouse import CONFIG, MOST_ROWS_LOOKED_UP, open_warehouse
+from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
 
 
 def test_a_large_insert_after_an_empty_one_in_the_same_transaction_can_be_found() -> None:
@@ -16,3 +24,39 @@ def test_a_large_insert_after_an_empty_one_in_the_same_transaction_can_be_found(
         connection.execute("COMMIT")
         found = connection.execute("SELECT count(*) FROM target JOIN source USING (row_id)").fetchone()
         assert found == (200_000,)
+
+
+@pytest.mark.parametrize(
+    "condition", ["v.row_id = few.row_id", "v.row_id = few.row_id AND (v.object, v.to_seq) = (few.object, 9)"]
+)
+def test_a_join_with_few_rows_looks_them_up_in_an_index_and_one_with_many_does_not(condition: str) -> None:
+    with duckdb.connect(config=CONFIG) as connection:
+        connection.execute(
+            "CREATE TABLE v AS SELECT 'object' AS object, 'R' || n AS row_id, n % 10 AS to_seq"
+            " FROM range(200000) AS t(n)"
+        )
+        connection.execute("CREATE INDEX v_by_row_id ON v (row_id)")
+        for rows, looked_up in ((MOST_ROWS_LOOKED_UP // 2, True), (MOST_ROWS_LOOKED_UP * 2, False)):
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE few AS SELECT object, row_id FROM v LIMIT {rows}")
+            plan = connection.execute(f"EXPLAIN ANALYZE SELECT count(*) FROM v SEMI JOIN few ON {condition}").fetchall()
+            assert ("Index Scan" in plan[0][1]) is looked_up
+
+
+def test_a_warehouse_from_before_there_were_indexes_gets_them_when_opened(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
+        for schema, name in indexes(connection):
+            connection.execute(f'DROP INDEX {schema}."{name}"')
+        assert indexes(connection) == set()
+        connection.execute("UPDATE state SET value = 'of an earlier version' WHERE name = 'shape'")
+        put(connection, "account", "A", TerritoryId="T1")
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
+        wanted = {index.split('"')[1] for table in tables(CATALOG) for index in table.index_ddl}
+        assert {name for _, name in indexes(connection)} == wanted
+        result = derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+        assert result is not None
+        assert result.inserted == 1
+
+
+def indexes(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+    return set(connection.execute("SELECT schema_name, index_name FROM duckdb_indexes()").fetchall())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_readers_never_wait_for_a_full_copy_nor_see_half_of_it(store_url: str, o
             assert reader.state(None) == before
             yield from copy.heads
 
-        old_writer.replace(type(copy)(copy.identity, 0, copy.publications, copy.rows, copy.visibility, heads()))  # type: ignore[arg-type]
+        old_writer.replace(replace(copy, heads=heads()))  # type: ignore[arg-type]
         after = reader.state(before)
         assert (after.published_seq, after.generation != before.generation) == (2, True)
         assert after == reader.state(None)

@@ -1,0 +1,105 @@
+"""What the SQLite store writes for a publication or a full copy: counted in rows and statements, not in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from delta_service.store import schema
+from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store.sqlite import SqliteConnection
+from delta_service.store.writer import DeltaStoreWriter
+from tests.delta_service.conftest import WORLDS
+from tests.delta_service.model import IDENTITY, full_copy, publication
+
+ROWS = 1_000
+FEW, MANY = 10, 200
+# Its fence, its times, and one head of each territory.
+ROWS_OF_ANY_PUBLICATION = 4
+# Staged and written, once as a leave and once as an entry.
+ROWS_OF_A_MOVE = 4
+# Staged; the text; the old version closed and the new one opened; the interval touched.
+ROWS_OF_A_CHANGE = 5
+ROWS_OF_INDEX_STATISTICS = 8
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[DeltaStoreWriter]:
+    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        writer.initialise(IDENTITY)
+        rows = [RowChange("account", id_of(number), 1, 1, "{}") for number in range(ROWS)]
+        seen = [VisibilityChange("T1", "account", id_of(number), entered=True) for number in range(ROWS)]
+        writer.apply(ChangeSet(publication(1), rows, seen, heads(1)))
+        yield writer
+
+
+def id_of(number: int) -> str:
+    return f"A{number:05}"
+
+
+def heads(seq: int) -> list[TerritoryHead]:
+    return [TerritoryHead(territory, "account", ROWS, seq) for territory in ("T1", "T2")]
+
+
+def moves(count: int, source: str, target: str) -> list[VisibilityChange]:
+    ids = [id_of(number) for number in range(count)]
+    left = [VisibilityChange(source, "account", row_id, entered=False) for row_id in ids]
+    return left + [VisibilityChange(target, "account", row_id, entered=True) for row_id in ids]
+
+
+def changes(count: int, seq: int) -> list[RowChange]:
+    return [RowChange("account", id_of(number), seq, seq, f'{{"seq":{seq}}}') for number in range(count)]
+
+
+def rows_written(writer: DeltaStoreWriter, change_set: ChangeSet) -> int:
+    connection = cast(SqliteConnection, writer._connection)
+    before = connection.total_changes()
+    writer.apply(change_set)
+    return connection.total_changes() - before
+
+
+def test_a_move_writes_two_intervals_and_nothing_of_the_row(writer: DeltaStoreWriter) -> None:
+    for seq, (count, source, target) in enumerate([(FEW, "T1", "T2"), (FEW, "T2", "T1"), (MANY, "T1", "T2")], start=2):
+        written = rows_written(writer, ChangeSet(publication(seq), [], moves(count, source, target), heads(seq)))
+        assert written <= ROWS_OF_ANY_PUBLICATION + ROWS_OF_A_MOVE * count, (seq, count)
+
+
+def test_a_changed_text_writes_its_version_and_touches_its_intervals_once(writer: DeltaStoreWriter) -> None:
+    for seq, count in ((2, FEW), (3, MANY)):
+        written = rows_written(writer, ChangeSet(publication(seq), changes(count, seq), [], heads(seq)))
+        assert written <= ROWS_OF_ANY_PUBLICATION + ROWS_OF_A_CHANGE * count, (seq, count)
+
+
+def test_a_row_that_changes_and_moves_at_once_is_not_touched_besides(writer: DeltaStoreWriter) -> None:
+    written = rows_written(writer, ChangeSet(publication(2), changes(MANY, 2), moves(MANY, "T1", "T2"), heads(2)))
+    most = ROWS_OF_A_CHANGE - 1 + ROWS_OF_A_MOVE
+    assert written <= ROWS_OF_ANY_PUBLICATION + most * MANY
+
+
+def test_a_publication_takes_as_many_statements_whatever_its_size(writer: DeltaStoreWriter) -> None:
+    connection = cast(SqliteConnection, writer._connection)
+    taken = []
+    for seq, count in ((2, FEW), (3, MANY)):
+        texts: list[str] = []
+
+        def note(_: object, sql: str, __: object, texts: list[str] = texts) -> bool:
+            texts.append(sql)
+            return True
+
+        connection.exec_trace = note
+        moving = moves(count, "T1", "T2") if seq == 2 else moves(FEW, "T2", "T1")
+        writer.apply(ChangeSet(publication(seq), changes(count, seq), moving, heads(seq)))
+        connection.exec_trace = None
+        taken.append(len(set(texts)))
+    assert taken[0] == taken[1]
+
+
+def test_a_full_copy_writes_each_row_once(tmp_path: Path) -> None:
+    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        connection = cast(SqliteConnection, writer._connection)
+        writer.replace(full_copy(WORLDS, ("T-NORTH", "T-SOUTH")))
+        held = sum(connection.execute(f"SELECT count(*) FROM {table}").get for table in schema.TABLES)
+        assert connection.total_changes() <= held + ROWS_OF_INDEX_STATISTICS
