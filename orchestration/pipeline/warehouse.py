@@ -21,7 +21,7 @@ from orchestration.pipeline.schema import STATE, Table, tables
 from orchestration.pipeline.views import compile_views
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
-MOST_ROWS_LOOKED_UP = 2_000
+MOST_ROWS_LOOKED_UP = 1_000
 """A join with at most so many rows looks them up in the other side's index; larger ones scan it."""
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
