@@ -3,6 +3,7 @@
 Whole runs and not single steps, for which dagster-celery has an executor: every step of a sync needs the warehouse,
 which is one DuckDB file with one writer, so steps have nowhere else to go. A queue read by one host pins the writer to
 the host that has the file; a step by itself would cost a poll of a second, a second process, and the run's CRM client.
+Runs need the in-process executor, which definitions.py sets: a Celery process may have no children.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class TenantRunLauncher(CeleryRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """The run is told to end, and says itself that it was canceled; one still in the queue is not begun."""
         run = self._instance.get_run_by_id(run_id)
-        if run is None or DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+        if run is None or run.is_finished or DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
             return False
         self._instance.report_run_canceling(run)
         return super().terminate(run_id)
