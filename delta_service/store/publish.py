@@ -32,9 +32,10 @@ ADD_ROWS = """INSERT INTO row (key, object, row_id)
     SELECT (SELECT coalesce(max(key), 0) FROM row) + row_number() OVER (ORDER BY object, row_id), object, row_id
     FROM staged_row AS staged
     WHERE NOT EXISTS (SELECT 1 FROM row WHERE row.object = staged.object AND row.row_id = staged.row_id)"""
+# A cross join goes from the left to the right in SQLite, which would else read all rows for the sake of their order.
 KEY_ROWS = """CREATE TEMP TABLE changed_row AS
     SELECT row.key AS row_key, staged.version, staged.digest, staged.body_key, staged.merged_into
-    FROM staged_row AS staged JOIN row ON row.object = staged.object AND row.row_id = staged.row_id
+    FROM staged_row AS staged CROSS JOIN row WHERE row.object = staged.object AND row.row_id = staged.row_id
     ORDER BY row.key"""
 CLOSE_VERSIONS = """UPDATE row_version SET to_seq = :seq
     WHERE to_seq = :open AND row_key IN (SELECT row_key FROM changed_row)"""

@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
-from delta_service.store import schema
-from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store import publish, schema
+from delta_service.store.changes import OPEN_SEQ, ChangeSet, RowChange, TerritoryHead, VisibilityChange
 from delta_service.store.sqlite import SqliteConnection
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import WORLDS
@@ -95,6 +95,21 @@ def test_a_publication_takes_as_many_statements_whatever_its_size(writer: DeltaS
         connection.exec_trace = None
         taken.append(len(set(texts)))
     assert taken[0] == taken[1]
+
+
+def test_no_statement_of_a_publication_reads_a_whole_table_of_the_store(writer: DeltaStoreWriter) -> None:
+    connection = cast(SqliteConnection, writer._connection)
+    bounds = {"seq": 2, "open": OPEN_SEQ}
+    for statement in publish.STAGING:
+        connection.execute(statement)
+    for statement in (
+        publish.ADD_ROWS, publish.KEY_ROWS, publish.CLOSE_VERSIONS, publish.OPEN_VERSIONS, publish.SET_MERGED,
+        publish.KEY_VISIBILITY, publish.LEAVE, publish.TOUCH, publish.COUNT_HELD, publish.ENTER,
+    ):  # fmt: skip
+        plan = {row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement, bounds)}
+        read_whole = {f"SCAN {table}" for table in ("row", "row_version", "visibility", "held")}
+        assert not [step for step in plan if step in read_whole or step.startswith(tuple(f"{s} " for s in read_whole))]
+        connection.execute(statement, bounds)
 
 
 def test_a_full_copy_writes_each_row_once(tmp_path: Path) -> None:
