@@ -39,9 +39,10 @@ def set_names(
     connection: WriteConnection, territories: Sequence[tuple[str, str | None]], *, forget_others: bool = False
 ) -> None:
     """Add territories and set their names; ``forget_others`` takes the name from those not listed."""
-    TerritoryKeys(connection).save(id_ for id_, _ in territories)
     known: dict[str, str | None] = dict(connection.execute("SELECT id, name FROM territory"))
+    if new := [id_ for id_, _ in territories if id_ not in known]:
+        TerritoryKeys(connection).save(new)
     wanted = dict(territories)
     if forget_others:
         wanted = dict.fromkeys(known) | wanted
-    connection.executemany(SET_NAME, [(name, id_) for id_, name in wanted.items() if name != known[id_]])
+    connection.executemany(SET_NAME, [(name, id_) for id_, name in wanted.items() if name != known.get(id_)])
