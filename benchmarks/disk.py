@@ -22,7 +22,7 @@ from orchestration.pipeline.replicate import replicate
 
 DAYS = 30
 FULL_RATE_A_DAY = 24 * 3600 // 15
-RATES_A_DAY = (8, 16, 32)
+RATES_A_DAY = (4, 8, 16)
 TINY = Size("XS", 2_000, 6_000, 10_000, 20)
 MOVED_ACCOUNTS = 6
 FILES = ("warehouse.duckdb", "delta.sqlite")
