@@ -21,6 +21,7 @@ from delta_service.pacing import TokenBucket
 from delta_service.problems import ProblemError, rate_limited
 from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
 from delta_service.question import Question, base_path, newest_named, question_of, question_of_page
+from delta_service.quiet import Quiet, matches, quiet_answer
 from delta_service.repeats import Repeats
 from delta_service.scope import asked_scope, touched_seq
 from delta_service.scoped_request import NDJSON, ScopedRequest
@@ -44,14 +45,6 @@ COMMON_HEADERS: Headers = [
     (b"cache-control", b"private, no-cache"),
     (b"vary", b"authorization, accept, accept-encoding, prefer"),
 ]
-
-
-class Quiet(NamedTuple):
-    """An answer with nothing new."""
-
-    etag: bytes
-    headers: Headers
-    body: bytes
 
 
 class Ready(NamedTuple):
@@ -113,7 +106,7 @@ class DeltaRoutes:
             quiet = await self._quiet(question, state, ndjson=request.ndjson)
             if not wait_seconds and state is self._memo_state and len(self._memo) < MEMOISED_ANSWERS:
                 self._memo[memo_key] = quiet
-            answer, _ = _quiet_answer(quiet, request)
+            answer, _ = quiet_answer(quiet, request)
         if preferred_seconds is not None:
             applied = (b"preference-applied", b"wait=%d" % preferred_seconds)
             answer = replace(answer, headers=[*answer.headers, applied])
@@ -153,7 +146,7 @@ class DeltaRoutes:
 
     def _repeatable(self, quiet: Quiet, request: ScopedRequest, state: StoreState) -> Answer:
         """For one who asks again: the next time these very bytes are enough."""
-        answer, counter = _quiet_answer(quiet, request)
+        answer, counter = quiet_answer(quiet, request)
         self._repeats.keep(request.request_bytes, request.authorization, answer, counter, state)
         return answer
 
@@ -173,7 +166,7 @@ class DeltaRoutes:
     ) -> Answer:
         if request.if_none_match is not None:
             etag = _etag(question, now_seq, state, ndjson=request.ndjson)
-            if _matches(request.if_none_match, etag):
+            if matches(request.if_none_match, etag):
                 metrics.NOT_MODIFIED.inc()
                 return Answer(304, [(b"etag", etag), *COMMON_HEADERS])
         coding = chosen_coding(request.accept_encoding or b"")
@@ -279,25 +272,6 @@ def _etag(question: Question, now_seq: int, state: StoreState, *, ndjson: bool) 
     stamp = (now_seq, state.published_seq, state.as_of) if ndjson or question.envelope else ()
     effective_seq = min(touched_seq(question.scope, state), now_seq)
     return question.etag(effective_seq, state.generation, ndjson, stamp)
-
-
-def _quiet_answer(quiet: Quiet, request: ScopedRequest) -> tuple[Answer, Counter]:
-    """And where it has been counted."""
-    if request.if_none_match is not None and _matches(request.if_none_match, quiet.etag):
-        answer = Answer(304, [header for header in quiet.headers if header[0] != b"content-type"])
-        counter = metrics.NOT_MODIFIED
-    else:
-        answer, counter = Answer(200, quiet.headers, quiet.body), metrics.NOTHING_NEW
-    counter.inc()
-    return answer, counter
-
-
-def _matches(if_none_match: bytes | None, etag: bytes) -> bool:
-    """Weak comparison (RFC 9110): any of the listed tags, or ``*``."""
-    if if_none_match is None:
-        return False
-    tags = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
-    return b"*" in tags or etag.removeprefix(b"W/") in tags
 
 
 def _encoding(coding: str | None) -> Headers:
