@@ -199,14 +199,16 @@ def test_a_slow_pod_does_not_hold_up_the_other(acme: Tenant, zenith: Tenant) -> 
 def test_a_killed_worker_and_a_killed_run_process_are_noticed_and_the_next_syncs_heal(
     acme: Tenant, zenith: Tenant
 ) -> None:
-    struck = {}
-    for tenant in (acme, zenith):
+    def run_under_way(tenant: Tenant) -> str:
         tenant.slow(SLOW_ANSWER_SECONDS)
         change(tenant)
-    for tenant in (acme, zenith):
-        struck[tenant.name] = tenant.wait_run_under_way().dagster_run.run_id
-    # The worker with all its processes, as if its host were gone; and the process alone, as if memory were short.
+        return tenant.wait_run_under_way().dagster_run.run_id
+
+    # The worker with all its processes, as if its host were gone; and the process alone, as if memory were short. Each
+    # at once: one tenant's run may be over before the other's begins.
+    struck = {"acme": run_under_way(acme)}
     acme.kill("worker1")
+    struck["zenith"] = run_under_way(zenith)
     (pid,) = zenith.processes_of(struck["zenith"])
     os.kill(pid, signal.SIGKILL)
     acme.start_worker()
