@@ -42,6 +42,7 @@ class DeltaProtocol(HttpToolsProtocol):
         self._watch = service.watch
         self._repeats = service.repeats
         self._settings = service.settings
+        self._refused = False
         self._between_requests = True
         self._requests_begun = 0
         self._head_bytes: int | None = None
@@ -53,7 +54,7 @@ class DeltaProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._settings.connections:
-            self.app = cast(ASGI3Application, _refuse)
+            self._refused, self.app = True, cast(ASGI3Application, _refuse)
         # One that asks nothing is ended like one that asks nothing more.
         self._keep_alive()
 
@@ -67,7 +68,8 @@ class DeltaProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         idle = self._between_requests and (self.cycle is None or self.cycle.response_complete)
         # What a reader does not take must not pile up: then the ordinary way waits.
-        if idle and not self.flow.write_paused and (answer := self._repeats.find(data)) is not None:
+        may_repeat = idle and not self.flow.write_paused and not self._refused
+        if may_repeat and (answer := self._repeats.find(data)) is not None:
             self._repeated_at = self.loop.time()
             date = self.server_state.default_headers[0][1]
             self.transport.write(b"%sdate: %s\r\n%s" % (answer.status_line, date, answer.rest))

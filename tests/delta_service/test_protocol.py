@@ -232,9 +232,13 @@ def test_connections_beyond_the_bound_are_told_to_come_back(run: RunScenario) ->
     async def scenario(running: Running) -> None:
         async with Server(running).listening() as connect:
             first, second, late = [await connect() for _ in range(3)]
+            # Also one that asks what could be repeated.
+            known = poll(token(["T-NORTH"]))
+            for _ in range(3):
+                await first.ask(known)
             for connection in (first, second):
                 assert b"HTTP/1.1 200" in (await connection.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))[0]
-            late.send(poll(token(["T-NORTH"])))
+            late.send(known)
             refused = await late.ended()
             assert refused.startswith(b"HTTP/1.1 429")
             assert b"\r\nretry-after: " in refused
