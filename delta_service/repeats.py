@@ -12,6 +12,7 @@ from prometheus_client import Counter
 
 from delta_service.answers import Answer
 from delta_service.auth import Authenticator
+from delta_service.sharing import SharedResults
 from delta_service.store.views import StoreState
 from delta_service.watch import StoreWatch
 
@@ -25,6 +26,7 @@ _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n", 304: b"HTTP/1.1 304 Not Modified\r
 class Repeated(NamedTuple):
     """An answer as it goes over the wire, but for its date."""
 
+    request: bytes
     status_line: bytes
     rest: bytes
     authorization: bytes
@@ -38,12 +40,11 @@ class Repeats:
         self._authenticator = authenticator
         self._watch = watch
         self._state: StoreState | None = None
-        self._kept: dict[bytes, Repeated] = {}
-        self._bytes = 0
+        self._kept = _nothing_kept()
 
     def find(self, request: bytes) -> Repeated | None:
         """The answer to a request that came before; it is counted as given. None: ask the application."""
-        repeated = self._kept.get(request)
+        repeated = self._kept.kept(request)
         if repeated is None or self._watch.state is not self._state:
             return None
         claims = self._authenticator.remembered(repeated.authorization)
@@ -59,12 +60,12 @@ class Repeats:
         if request is None or authorization is None or len(request) > MAX_REQUEST_BYTES:
             return
         if state is not self._state:
-            self._kept, self._bytes, self._state = {}, 0, state
-        repeated = Repeated(_STATUS_LINES[answer.status], _rest(answer), authorization, counter)
-        size = len(request) + len(repeated.rest) + ENTRY_OVERHEAD_BYTES
-        if self._bytes + size <= MAX_BYTES and request not in self._kept:
-            self._kept[request] = repeated
-            self._bytes += size
+            self._kept, self._state = _nothing_kept(), state
+        self._kept.keep(request, Repeated(request, _STATUS_LINES[answer.status], _rest(answer), authorization, counter))
+
+
+def _nothing_kept() -> SharedResults[Repeated]:
+    return SharedResults(MAX_BYTES, lambda kept: len(kept.request) + len(kept.rest) + ENTRY_OVERHEAD_BYTES)
 
 
 def _rest(answer: Answer) -> bytes:

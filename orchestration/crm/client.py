@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -150,21 +151,18 @@ class CrmClient:
             raise ValueError("only an order by Id survives changes between pages")
         size = MAX_PAGE_SIZE_ROWS
 
-        def ask(row: int, size_rows: int) -> Answer:
-            return self._ask(query, row, size_rows)
-
+        ask = partial(self._ask, query)
         ask_ahead = ReadAhead(ask, self._executor, len(self._sessions), OVERLAP_ROWS)
         given_pages = 0
-
-        def left_of_group() -> int:
-            return group_pages - 1 - given_pages % group_pages
 
         def fetch(row: int) -> Answer:
             nonlocal size
             while True:
                 try:
                     # A single page is not left to the executor, whose threads may be those that ask.
-                    return ask(row, size) if group_pages == 1 else ask_ahead(row, size, left_of_group())
+                    if group_pages == 1:
+                        return ask(row, size)
+                    return ask_ahead(row, size, more_pages=group_pages - 1 - given_pages % group_pages)
                 except CrmTooHeavy as error:
                     if not smaller_pages or size == MIN_PAGE_SIZE_ROWS:
                         raise
