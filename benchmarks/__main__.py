@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import absence, derive, disk, event_log, ingest, paging, steps
+from benchmarks import absence, derive, disk, event_log, full_load, ingest, paging, steps
 from benchmarks.results import save, table
 from benchmarks.serving import SCENARIOS as SERVING
 
@@ -12,6 +12,7 @@ SCENARIOS = {
     "realign": derive.realign,
     "trickle": derive.trickle,
     "ingest": ingest.ingest,
+    "full_load": full_load.full_load,
     "absence": absence.absence,
     "paging": paging.paging,
     "disk": disk.disk,

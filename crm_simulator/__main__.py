@@ -15,7 +15,7 @@ import uvicorn
 from crm_simulator.app import ENDPOINT, ServerOptions, build_app
 from crm_simulator.book_generator import generate_books
 from crm_simulator.crm import DEFAULT_TRACKED, Crm
-from crm_simulator.generator import generate
+from crm_simulator.generator import DENSE, SPARSE, generate
 from crm_simulator.schema import RECORD_TYPES
 from crm_simulator.soap import Credentials
 from crm_simulator.wsdl import write_all
@@ -34,7 +34,7 @@ def main() -> None:
     crm = Crm(DEFAULT_TRACKED | frozenset(arguments.track))
     # The data set has no cycles and stays for good: collections would only walk all of it, again and again.
     gc.disable()
-    generate(crm, arguments.accounts, arguments.territories, arguments.seed)
+    generate(crm, arguments.accounts, arguments.territories, arguments.seed, SPARSE if arguments.sparse else DENSE)
     if arguments.books:
         generate_books(crm, arguments.books, arguments.seed)
     gc.freeze()
@@ -87,6 +87,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081)
     parser.add_argument("--accounts", type=_count, default=500)
+    parser.add_argument("--sparse", action="store_true", help="fewer other rows an account: for very large sets")
     parser.add_argument("--territories", type=_count, default=20)
     parser.add_argument("--books", type=_count, help="books of business to put the accounts in; none by default")
     parser.add_argument("--seed", type=int, default=1)

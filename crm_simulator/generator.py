@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from crm_simulator import vocabulary as words
@@ -15,14 +17,30 @@ _IMPORT_BATCH_ROWS = 200  # rows that one import gave the same stamps
 _RECENT_EVENTS = 24
 
 
-def generate(crm: Crm, accounts: int, territories: int, seed: int) -> None:
-    """Fill an empty CRM: about 14 rows an account, with stamps spread over the year before the CRM's now."""
-    _Generator(crm, seed).run(accounts, territories)
+@dataclass(frozen=True)
+class Mix:
+    """Numbers of rows that an account may have, each as likely as the others."""
+
+    contacts: Sequence[int] = (1, 2, 2, 3, 3, 4, 6)
+    opportunities: Sequence[int] = (0, 0, 1, 1, 2, 3)
+    activities: Sequence[int] = (1, 2, 3, 3, 4, 7)
+    orders: Sequence[int] = (0, 1, 1, 2, 4)
+
+
+DENSE = Mix()
+SPARSE = Mix(contacts=(1, 2, 3), opportunities=(0, 0, 1), activities=(0, 0, 1), orders=(0, 0, 1))
+"""Two contacts and one row of the other kinds an account, on average: for very large sets."""
+
+
+def generate(crm: Crm, accounts: int, territories: int, seed: int, mix: Mix = DENSE) -> None:
+    """Fill an empty CRM: about 14 rows an account (``SPARSE``: 6), with stamps spread over the year before its now."""
+    _Generator(crm, seed, mix).run(accounts, territories)
 
 
 class _Generator:
-    def __init__(self, crm: Crm, seed: int) -> None:
+    def __init__(self, crm: Crm, seed: int, mix: Mix) -> None:
         self._crm = crm
+        self._mix = mix
         self._seed = seed
         self._rows = Rows(crm, seed)
         self._random = self._rows.random
@@ -47,7 +65,7 @@ class _Generator:
             contacts = self._contacts(account, country, owner_id)
             opportunity_id = self._opportunities(account, country, contacts, owner_id)
             self._activities(account, contacts, opportunity_id, owner_id)
-            for _ in range(self._random.choice((0, 1, 1, 2, 4))):
+            for _ in range(self._random.choice(self._mix.orders)):
                 order_number += 1
                 self._order(account, country, opportunity_id, owner_id, order_number)
         self._rows.load()
@@ -88,7 +106,7 @@ class _Generator:
         choice = self._random.choice
         added: list[str] = []
         account_id, city = account["Id"], words.ascii_name(account["PrimaryBillToCity"] or "")
-        for _ in range(self._random.choice((1, 2, 2, 3, 3, 4, 6))):
+        for _ in range(self._random.choice(self._mix.contacts)):
             first, last = choice(country.first_names), choice(country.last_names)
             email = f"{words.ascii_name(first)}.{words.ascii_name(last)}@{city or 'praxis'}.example"
             contact_id = self._rows.add(
@@ -125,7 +143,7 @@ class _Generator:
         """The last one's id."""
         choice = self._random.choice
         last = None
-        for _ in range(choice((0, 0, 1, 1, 2, 3))):
+        for _ in range(choice(self._mix.opportunities)):
             stage, status, probability = choice(words.SALES_STAGES)
             revenue = choice(self._amounts)
             name = choice(words.OPPORTUNITY_NAMES)
@@ -152,7 +170,7 @@ class _Generator:
 
     def _activities(self, account: Values, contacts: list[str], opportunity_id: str | None, owner_id: str) -> None:
         choice = self._random.choice
-        for _ in range(choice((1, 2, 3, 3, 4, 7))):
+        for _ in range(choice(self._mix.activities)):
             appointment = self._random.random() < 0.6
             start, end = choice(self._meetings) if appointment else (None, None)
             self._rows.add(
