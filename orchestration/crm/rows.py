@@ -14,10 +14,10 @@ from typing import Any
 
 from lxml import etree
 
-from orchestration.catalog import FieldType, Link
+from orchestration.catalog import Link
 from orchestration.crm.errors import CrmAnswerError
 from orchestration.crm.queries import ID, Query
-from orchestration.crm.values import Value, typed
+from orchestration.crm.values import CONVERTERS, Value
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -172,45 +172,42 @@ def list_element(root: etree._Element, service: str) -> etree._Element:
     return rows[0]
 
 
+class _LocalNames(dict[str, str]):
+    """Of each tag met so far."""
+
+    def __missing__(self, tag: str) -> str:
+        name = self[tag] = local_name(tag)
+        return name
+
+
 class _RowReader:
     def __init__(self, query: Query) -> None:
         self._object = query.object.name
-        self._names: dict[str, str] = {}
+        self._names = _LocalNames()
         self._blank: dict[str, Value] = dict.fromkeys(query.types)
-        self._typed = [(name, kind) for name, kind in query.types.items() if kind is not FieldType.STRING]
+        self._typed = [(name, CONVERTERS[kind]) for name, kind in query.types.items() if kind in CONVERTERS]
         self._links = query.links
         self._lists = {link.list for link in query.links}
 
     def read(self, element: etree._Element) -> tuple[Row | Defect, list[Link]]:
-        raw: dict[str, str] = {}
-        values = self._blank.copy()
         lists: dict[str, etree._Element] = {}
         damage: tuple[str, str] | None = None
-        names = self._names
-        for child in element:
-            tag = child.tag
-            name = names.get(tag)
-            if name is None:
-                name = names[tag] = local_name(tag)
-            if name in values:
-                if name in raw or len(child):
-                    damage = (name, "given twice" if name in raw else "not a plain value")
-                if text := child.text:
-                    raw[name] = values[name] = text
-                else:
-                    raw[name] = ""
-            elif name in self._lists:
-                lists[name] = child
+        raw = None if self._lists else self._plain(element)
+        if raw is None:
+            raw, lists, damage = self._sorted_out(element)
+        values: dict[str, Value] = {**self._blank, **raw}
         row_id = raw.get(ID, "").strip()
         if not row_id:
             return Defect(self._object, None, ID, "missing"), []
         if damage is not None:
             return Defect(self._object, row_id, *damage), []
         del values[ID]
-        for name, kind in self._typed:
+        if "" in values.values():
+            values |= {name: None for name, text in raw.items() if not text}
+        for name, convert in self._typed:
             if wire := raw.get(name):
                 try:
-                    values[name] = typed(wire, kind)
+                    values[name] = convert(text) if (text := wire.strip()) else None
                 except ValueError as error:
                     return Defect(self._object, row_id, name, str(error)), []
         links: dict[str, tuple[str, ...]] = {}
@@ -223,6 +220,34 @@ class _RowReader:
             if not complete:
                 more.append(link)
         return Row(row_id, values, links, raw), more
+
+    def _plain(self, row: etree._Element) -> dict[str, str] | None:
+        """The fields of a row that has nothing but fields asked for, each once; None for any other.
+
+        A row at a time, not a field at a time: no other lines of ours run as often.
+        """
+        children, names = list(row), self._names
+        raw = dict(zip([names[child.tag] for child in children], [child.text or "" for child in children], strict=True))
+        if len(raw) < len(children) or not raw.keys() <= self._blank.keys() or any(map(len, children)):
+            return None
+        return raw
+
+    def _sorted_out(
+        self, row: etree._Element
+    ) -> tuple[dict[str, str], dict[str, etree._Element], tuple[str, str] | None]:
+        """Of any row: the fields asked for, the child lists, and what is wrong with the last field that is damaged."""
+        raw: dict[str, str] = {}
+        lists: dict[str, etree._Element] = {}
+        damage: tuple[str, str] | None = None
+        for child in row:
+            name = self._names[child.tag]
+            if name in self._blank:
+                if name in raw or len(child):
+                    damage = (name, "given twice" if name in raw else "not a plain value")
+                raw[name] = child.text or ""
+            elif name in self._lists:
+                lists[name] = child
+        return raw, lists, damage
 
 
 def read_links(rows: etree._Element | None, link: Link) -> tuple[list[str] | None, bool]:

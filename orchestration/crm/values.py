@@ -69,21 +69,14 @@ def _date_time(text: str) -> datetime:
         raise ValueError("not a date and time") from None
 
 
-_CONVERTERS: Mapping[FieldType, Callable[[str], Value]] = {
+CONVERTERS: Mapping[FieldType, Callable[[str], Value]] = {
     FieldType.INT: _int,
     FieldType.DECIMAL: decimal_text,
     FieldType.BOOLEAN: _boolean,
     FieldType.DATE: _date,
     FieldType.DATE_TIME: _date_time,
 }
+"""From wire text, stripped and not blank, to the value of a field that is no string.
 
-
-def typed(text: str, kind: FieldType) -> Value:
-    """The value of a field, None when it is blank (the CRM leaves blank fields out, strings may come empty).
-
-    Raises ValueError with a reason that does not repeat the text.
-    """
-    if kind is FieldType.STRING:
-        return text or None
-    text = text.strip()
-    return _CONVERTERS[kind](text) if text else None
+They raise ValueError with a reason that does not repeat the text.
+"""

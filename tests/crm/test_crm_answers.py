@@ -13,7 +13,7 @@ import pytest
 from orchestration.crm import CrmAnswerError, CrmClient, CrmTooHeavy, CrmUnavailable, Query
 from orchestration.crm import session as crm_session
 from orchestration.crm.values import decimal_text
-from tests.crm.wire import CONTACT, FakeCrm, Said, envelope, page, row
+from tests.crm.wire import CONTACT, LINKED, FakeCrm, Said, envelope, page, row
 
 Connect = Callable[..., CrmClient]
 
@@ -83,6 +83,22 @@ def test_a_bad_value_puts_its_row_aside_without_repeating_it(
 @pytest.mark.parametrize("inner", ["<Name>a</Name><Name>b</Name>", "<Name><b>a</b></Name>"])
 def test_a_field_that_is_no_single_plain_value_puts_its_row_aside(client: CrmClient, crm: FakeCrm, inner: str) -> None:
     assert read_one(client, crm, inner).quarantined[0].field == "Name"
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["", "<Name/>", "<Name>a</Name>", "<Name> </Name>", "<Name>a</Name><Name>b</Name>", "<Name><b>a</b></Name>",
+     "<Unasked>1</Unasked><Name>a</Name>", "<Unasked>1</Unasked><Unasked>2</Unasked>", "<Unasked><b/></Unasked>",
+     "<Name>a</Name><Unasked/><Name/>", "<Name>a<b/>c</Name>", "<Id>2-B</Id>"],
+)  # fmt: skip
+def test_a_row_means_the_same_whether_child_lists_are_asked_for_or_not(
+    client: CrmClient, crm: FakeCrm, inner: str
+) -> None:
+    crm.answer = lambda _: page(row("1-A", inner))
+    alone = client.query_page(Query(LINKED, fields=("Name",)), 0)
+    linked = client.query_page(Query(LINKED), 0)
+    assert [(r.id, r.values, r.raw) for r in alone.rows] == [(r.id, r.values, r.raw) for r in linked.rows]
+    assert alone.quarantined == linked.quarantined
 
 
 def test_a_page_with_a_bad_row_is_read_again_since_damage_may_have_come_on_the_way(
