@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,18 +23,19 @@ from lxml import etree
 from benchmarks.cost import Cost, compared, cost
 from benchmarks.results import Measurement
 from benchmarks.serving.processes import free_port
-from crm_simulator.schema import OBJECTS
+from benchmarks.soap_pages import CRM_FIELDS, account, pages, query_page_operation
 from orchestration.catalog import FieldType, load_catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.queries import LogShape, Query
 from orchestration.crm.rows import parse, read_answer
-from orchestration.crm.settings import SHIPPED_WSDL_DIR, CrmSettings
+from orchestration.crm.settings import CrmSettings
 from orchestration.crm.transport import HttpSession
-from orchestration.crm.wsdl import WsdlDirectory
+from orchestration.crm.wsdl import Operation
 from orchestration.pipeline.hydrate import PAGES_PER_BATCH
 
 ROWS_A_PAGE = 100
 FIELDS = 60
+CRM_WIDE = sum(CRM_FIELDS.values())
 PAGES = 20
 ROUNDS = 7
 LATENCIES_MS = (200, 500)
@@ -39,15 +43,6 @@ SESSIONS = 4
 LATENCY_ROUNDS = 3
 QUERIES = 80
 IDS_A_QUERY = 50
-ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
-WIRE = {
-    FieldType.STRING: "Universitätsklinikum & Söhne {}",
-    FieldType.BOOLEAN: "true",
-    FieldType.INT: "{}",
-    FieldType.DECIMAL: "{}.25",
-    FieldType.DATE: "2026-01-31",
-    FieldType.DATE_TIME: "2026-01-31T12:30:00Z",
-}
 
 
 def ingest() -> list[Measurement]:
@@ -55,29 +50,36 @@ def ingest() -> list[Measurement]:
 
 
 def page_to_rows() -> list[Measurement]:
-    """The same bytes from the same server, over and over; costs are of 20 pages, on the reading side."""
-    fields = {name: FieldType(field.type) for name, field in _account_fields().items()}
+    """The same bytes from the same server, page after page; costs are of 20 pages, on the reading side.
+
+    zeep reads them by a WSDL cut down to the fields asked for, as we ship it, and by one as wide as the CRM's own.
+    """
+    kind = account(FIELDS)
+    fields = {field.name: FieldType(field.type) for field in kind.fields[1:]}
     query = Query(LogShape("account", "Account", fields), fields=tuple(fields))
-    page = _page(query.types)
-    operation = WsdlDirectory(SHIPPED_WSDL_DIR).operation("AccountQueryPage_Input")
-    readers: dict[str, Callable[[str], object]] = {
-        "ours": _our_reader(query),
-        "httpx + lxml": _plain_reader(query.types),
-        "zeep objects": _zeep_reader(operation),
-    }
-    costs: dict[str, list[Cost]] = {name: [] for name in readers}
-    with _serving(page) as url:
+    served = list(pages(kind, PAGES, ROWS_A_PAGE))
+    costs: dict[str, list[Cost]] = {}
+    with tempfile.TemporaryDirectory() as name, _serving(served) as url:
+        narrow, wide = Path(name, "narrow"), Path(name, "wide")
+        narrow.mkdir()
+        wide.mkdir()
+        readers: dict[str, Callable[[str], object]] = {
+            "ours": _our_reader(query),
+            "httpx + lxml": _plain_reader(query.types),
+            f"zeep objects, WSDL of {FIELDS} fields": _zeep_reader(query_page_operation(kind, narrow)),
+            f"zeep objects, WSDL of {CRM_WIDE} fields": _zeep_reader(query_page_operation(account(CRM_WIDE), wide)),
+        }
         for reader in readers.values():
-            assert reader(url) == ROWS_A_PAGE
+            for _ in served:
+                assert reader(url) == ROWS_A_PAGE
         for _ in range(ROUNDS):
-            for name, reader in readers.items():
-                costs[name].append(cost(lambda read=reader: [read(url) for _ in range(PAGES)]))  # type: ignore[misc]
-    what = f"{PAGES} pages of {ROWS_A_PAGE} rows, {len(query.types)} fields, {len(page)} bytes"
-    return [
-        measurement
-        for name in ("httpx + lxml", "zeep objects")
-        for measurement in compared(what, costs["ours"], name, costs[name])
-    ]
+            for reader_name, reader in readers.items():
+                read_all = cost(lambda read=reader: [read(url) for _ in served])  # type: ignore[misc]
+                costs.setdefault(reader_name, []).append(read_all)
+    ours = costs.pop("ours")
+    size = sum(map(len, served)) // PAGES
+    what = f"{PAGES} pages of {ROWS_A_PAGE} rows, {FIELDS} fields, {size} bytes each"
+    return [measurement for name, theirs in costs.items() for measurement in compared(what, ours, name, theirs)]
 
 
 def with_latency() -> list[Measurement]:
@@ -110,30 +112,6 @@ def with_latency() -> list[Measurement]:
 def _against_latency(what: str, seconds: list[float], requests: int, latency_ms: int) -> Measurement:
     bound_seconds = requests * latency_ms / 1000 / SESSIONS
     return Measurement(what, "s", seconds, "requests x latency / sessions", [bound_seconds] * len(seconds))
-
-
-def _account_fields() -> dict[str, Any]:
-    known = {field.name: field for field in OBJECTS["Account"].fields if field.name != "Id"}
-    return dict(list(known.items())[: FIELDS - 1])
-
-
-def _page(types: dict[str, FieldType]) -> bytes:
-    rows = "".join(
-        "<Account>"
-        + "".join(f"<{name}>{_escaped(WIRE[kind].format(number))}</{name}>" for name, kind in types.items())
-        + "</Account>"
-        for number in range(ROWS_A_PAGE)
-    )
-    return (
-        f'<?xml version="1.0" encoding="utf-8"?><SOAP-ENV:Envelope xmlns:SOAP-ENV="{ENVELOPE}"><SOAP-ENV:Body>'
-        '<ns:AccountQueryPage_Output xmlns:ns="urn:crmondemand/ws/ecbs/account/">'
-        f'<ListOfAccount xmlns="urn:/crmondemand/xml/Account/Data" lastpage="true">{rows}</ListOfAccount>'
-        "</ns:AccountQueryPage_Output></SOAP-ENV:Body></SOAP-ENV:Envelope>"
-    ).encode()
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;")
 
 
 def _our_reader(query: Query) -> Callable[[str], int]:
@@ -177,7 +155,7 @@ def _plain_reader(types: dict[str, FieldType]) -> Callable[[str], int]:
     return read
 
 
-def _zeep_reader(operation: Any) -> Callable[[str], int]:
+def _zeep_reader(operation: Operation) -> Callable[[str], int]:
     client = httpx.Client()
 
     def read(url: str) -> int:
@@ -192,32 +170,28 @@ def _zeep_reader(operation: Any) -> Callable[[str], int]:
 
 
 @contextmanager
-def _serving(page: bytes) -> Iterator[str]:
-    """The page, by a process of its own, so that only the reading side is measured."""
-    program = (
-        "import sys; from benchmarks.ingest import serve; serve(sys.stdin.buffer.read())"  # the page comes by stdin
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(page)
-        process.stdin.close()
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
-        finally:
-            process.terminate()
+def _serving(served: list[bytes]) -> Iterator[str]:
+    """The pages, one after another, by a process of its own, so that only the reading side is measured."""
+    receiving, sending = Pipe(duplex=False)
+    process = get_context("spawn").Process(target=_serve, args=(served, sending))
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{receiving.recv()}/"
+    finally:
+        process.terminate()
+        process.join()
 
 
-def serve(page: bytes) -> None:
-    """Answer every POST with the page; tells the port on standard output."""
+def _serve(served: list[bytes], port: Connection) -> None:
+    """Answer each POST with the next page, for ever; tells the port."""
+    coming = itertools.cycle(served)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            page = next(coming)
             self.send_response(200)
             self.send_header("Content-Type", "text/xml; charset=utf-8")
             self.send_header("Content-Length", str(len(page)))
@@ -228,9 +202,8 @@ def serve(page: bytes) -> None:
             """Nothing: a line a request is work too."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever).start()
-    sys.stdout.write(f"{server.server_port}\n")
-    sys.stdout.flush()
+    port.send(server.server_port)
+    server.serve_forever()
 
 
 @contextmanager
