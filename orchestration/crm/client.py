@@ -5,35 +5,25 @@ Thread-safe. Up to ``settings.sessions`` requests run at the same time, one a se
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
 
-from lxml import etree
-
-from orchestration.catalog import Link
 from orchestration.crm.ahead import ReadAhead
-from orchestration.crm.errors import (
-    ConfigurationError,
-    CrmAnswerError,
-    CrmCannotCount,
-    CrmRefused,
-    CrmTooHeavy,
-)
+from orchestration.crm.errors import ConfigurationError, CrmAnswerError, CrmRefused, CrmTooHeavy
 from orchestration.crm.pacing import Meter
+from orchestration.crm.pages import PageReader, only
 from orchestration.crm.paging import OVERLAP_ROWS, walk
-from orchestration.crm.queries import ID, LogShape, Query, Shape, any_of
-from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, Request, RequestFactory
-from orchestration.crm.rows import Answer, Defect, LinkSlice, Page, Row, read_answer, read_link_slice
+from orchestration.crm.pool import SessionPool
+from orchestration.crm.queries import ID, Query, Shape, any_of
+from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, RequestFactory
+from orchestration.crm.rows import Answer, Defect, Page, Row
 from orchestration.crm.services import (
     DELETED_ITEMS_PAGE_ROWS,
     Clock,
@@ -44,12 +34,10 @@ from orchestration.crm.services import (
     read_clock,
     read_deleted_items,
 )
-from orchestration.crm.session import CredentialGate, CrmSession, Sleep
+from orchestration.crm.session import Sleep
 from orchestration.crm.settings import CrmSettings
-from orchestration.crm.transport import Reply
 from orchestration.crm.wsdl import WsdlDirectory
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 MAX_VALUES_A_QUERY = 50
@@ -65,10 +53,6 @@ class Found:
     quarantined: list[Defect]
 
 
-class _RowVanishedError(Exception):
-    """The row was there when its page was read, and is gone now."""
-
-
 class CrmClient:
     """One client a run. ``sleep`` is for tests. Every method may raise any :class:`CrmError`."""
 
@@ -76,12 +60,9 @@ class CrmClient:
         self._wsdls = WsdlDirectory(settings.wsdl_dir)
         self._requests = RequestFactory(self._wsdls)
         self._meter = Meter(settings.operations_budget)
-        gate = CredentialGate()
-        self._sessions = [CrmSession(settings, gate, self._meter, sleep) for _ in range(settings.sessions)]
-        # Last in, first out: what one session can do is done by one, so fewer pooled sessions are taken at the CRM.
-        self._free: queue.LifoQueue[CrmSession] = queue.LifoQueue()
-        for session in self._sessions:
-            self._free.put(session)
+        self._pool = SessionPool(settings, self._meter, sleep)
+        self._pages = PageReader(self._requests, self._pool, self._meter)
+        self._sessions = settings.sessions
         self._executor = ThreadPoolExecutor(settings.sessions, thread_name_prefix="crm")
         self._closing = threading.Lock()
 
@@ -97,8 +78,7 @@ class CrmClient:
         """End all sessions. May be called twice."""
         with self._closing:
             self._executor.shutdown(cancel_futures=True)
-            while self._sessions:
-                self._sessions.pop().close()
+            self._pool.close()
 
     @property
     def operations_spent(self) -> int:
@@ -125,8 +105,8 @@ class CrmClient:
 
         For reading everything use :meth:`read`: adding up page sizes loses rows when others vanish.
         """
-        answer = self._ask(query, start_row, page_size, count)
-        return self._with_whole_links(query, answer.page, answer)
+        answer = self._pages.ask(query, start_row, page_size, count)
+        return self._pages.with_whole_links(query, answer.page, answer)
 
     def read(
         self,
@@ -151,8 +131,8 @@ class CrmClient:
             raise ValueError("only an order by Id survives changes between pages")
         size = MAX_PAGE_SIZE_ROWS
 
-        ask = partial(self._ask, query)
-        ask_ahead = ReadAhead(ask, self._executor, len(self._sessions), OVERLAP_ROWS)
+        ask = partial(self._pages.ask, query)
+        ask_ahead = ReadAhead(ask, self._executor, self._sessions, OVERLAP_ROWS)
         given_pages = 0
 
         def fetch(row: int) -> Answer:
@@ -179,7 +159,7 @@ class CrmClient:
         try:
             for answer, fresh in pages:
                 given_pages += 1
-                yield self._with_whole_links(query, _only(answer.page, fresh), answer)
+                yield self._pages.with_whole_links(query, only(answer.page, fresh), answer)
         finally:
             ask_ahead.forget()
 
@@ -210,7 +190,7 @@ class CrmClient:
 
             def fetch(row: int) -> DeletedItemsPage:
                 request = deleted_items_request(self._wsdls, since, offset, row)
-                return self._call(request, lambda root, _: read_deleted_items(root, offset))
+                return self._pool.call(request, lambda root, _: read_deleted_items(root, offset))
 
             # The list is in order of time only, so entries of one second may swap places.
             pages = walk(fetch, lambda page: list(page.items), DELETED_ITEMS_PAGE_ROWS, total_order=False)
@@ -224,63 +204,13 @@ class CrmClient:
     def clock(self) -> Clock:
         """The CRM's own clock: by its Time service, or where that is not to be had by an answer's Date header."""
         try:
-            return self._call(clock_request(self._wsdls), read_clock)
+            return self._pool.call(clock_request(self._wsdls), read_clock)
         except (ConfigurationError, CrmRefused, CrmAnswerError) as error:
             logger.warning("no Time service, the Date header is used instead: %s", error)
-        with self._session() as session:
-            date = session.plain_get().date
+        date = self._pool.plain_get().date
         if date is None:
             raise CrmAnswerError("the CRM tells its time neither by its Time service nor by a Date header")
         return Clock(date, timedelta(0), date)
-
-    def _ask(self, query: Query, start_row: int, page_size: int, count: bool = False) -> Answer:
-        if start_row < 0 or not 1 <= page_size <= MAX_PAGE_SIZE_ROWS:
-            raise ValueError(f"a page has 1 to {MAX_PAGE_SIZE_ROWS} rows and starts at row 0 or later")
-        request = self._requests.query_page(query, start_row, page_size, count)
-        try:
-            answer = self._answer(request, query, start_row, page_size)
-            if answer.page.quarantined:
-                # Damage on the way is gone the second time; a bad row is not.
-                answer = self._answer(request, query, start_row, page_size)
-        except CrmCannotCount:
-            if not count:
-                raise
-            return self._ask(query, start_row, page_size, count=False)
-        return answer
-
-    def _answer(self, request: Request, query: Query, start_row: int, page_size: int) -> Answer:
-        answer = self._call(request, lambda root, _: read_answer(root, query, start_row, page_size))
-        self._meter.add(answer.page.received * len({link.list for link in query.links}))
-        return answer
-
-    def _with_whole_links(self, query: Query, page: Page, answer: Answer) -> Page:
-        """The page with the child lists that were cut off read to their ends."""
-        if not answer.unfinished:
-            return page
-        rows: list[Row] = []
-        for row in page.rows:
-            try:
-                for link in answer.unfinished.get(row.id, ()):
-                    parents = sorted({*row.links[link.list], *self._read_links(query, row.id, link)})
-                    row = dataclasses.replace(row, links={**row.links, link.list: tuple(parents)})
-                rows.append(row)
-            except _RowVanishedError:
-                logger.info("%s %s vanished while its %s was read", query.object.name, row.id, link.list)
-        return dataclasses.replace(page, rows=rows)
-
-    def _read_links(self, query: Query, row_id: str, link: Link) -> set[str]:
-        shape = LogShape(query.object.name, query.object.service, {}, (link,))
-        one = Query(shape, any_of(ID, [row_id]), view_mode=query.view_mode)
-
-        def fetch(child_row: int) -> LinkSlice:
-            request = self._requests.query_page(one, 0, 1, child_page=(link, child_row))
-            part = self._call(request, lambda root, _: read_link_slice(root, one, link))
-            if part is None:
-                raise _RowVanishedError
-            self._meter.add(1)
-            return part
-
-        return {parent for _, fresh in walk(fetch, lambda part: part.parents, MAX_PAGE_SIZE_ROWS) for parent in fresh}
 
     def _read_values(self, obj: Shape, field: str, values: list[str]) -> Found:
         chunks = [values[i : i + MAX_VALUES_A_QUERY] for i in range(0, len(values), MAX_VALUES_A_QUERY)]
@@ -307,32 +237,3 @@ class CrmClient:
             parts = [self._read_chunk(obj, field, values[i : i + size]) for i in range(0, len(values), size)]
             return Found([row for part in parts for row in part.rows], [d for part in parts for d in part.quarantined])
         return Found([row for page in pages for row in page.rows], [d for page in pages for d in page.quarantined])
-
-    def _call(self, request: Request, read: Callable[[etree._Element, Reply], T]) -> T:
-        with self._session() as session:
-            return session.call(request, read)
-
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[CrmSession]:
-        session = self._free.get()
-        try:
-            yield session
-        finally:
-            self._free.put(session)
-
-
-def _only(page: Page, ids: set[str]) -> Page:
-    """The page with the rows of these ids, each once; rows without an id stay."""
-    left = set(ids)
-
-    def take(row_id: str) -> bool:
-        if row_id not in left:
-            return False
-        left.remove(row_id)
-        return True
-
-    return dataclasses.replace(
-        page,
-        rows=[row for row in page.rows if take(row.id)],
-        quarantined=[d for d in page.quarantined if d.row_id is None or take(d.row_id)],
-    )
