@@ -26,8 +26,9 @@ from benchmarks.serving.processes import free_port
 from benchmarks.soap_pages import CRM_FIELDS, account, pages, query_page_operation
 from orchestration.catalog import FieldType, load_catalog
 from orchestration.crm.client import CrmClient
+from orchestration.crm.envelope import parse
 from orchestration.crm.queries import LogShape, Query
-from orchestration.crm.rows import parse, read_answer
+from orchestration.crm.rows import read_answer
 from orchestration.crm.settings import CrmSettings
 from orchestration.crm.transport import HttpSession
 from orchestration.crm.wsdl import Operation

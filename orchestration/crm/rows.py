@@ -6,20 +6,16 @@ dates become None. Here the page must be whole or it is an error, and a bad valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 
 from lxml import etree
 
 from orchestration.catalog import Link
+from orchestration.crm.envelope import children_named, flag_of, list_element, local_name
 from orchestration.crm.errors import CrmAnswerError
 from orchestration.crm.queries import ID, Query
 from orchestration.crm.values import CONVERTERS, Value
-
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -94,40 +90,11 @@ class Answer:
         return self.page.last
 
 
-def parse(content: bytes) -> etree._Element:
-    """The SOAP envelope's root. Raises :class:`CrmAnswerError` for whatever is not one, complete and without a DTD."""
-    if not content.strip():
-        raise CrmAnswerError("the answer is empty")
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
-    )
-    try:
-        root = etree.fromstring(content, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise CrmAnswerError("the answer is not well-formed XML (cut off, not XML, or hostile)") from error
-    if local_name(root.tag).lower() == "html":
-        raise CrmAnswerError("the answer is an HTML page: the CRM may be down, or CRMOD_URL wrong")
-    if _doctype(root):
-        raise CrmAnswerError("the answer has a document type declaration, which SOAP forbids")
-    if local_name(root.tag) != "Envelope" or body_of(root) is None:
-        raise CrmAnswerError("the answer is XML but no SOAP envelope")
-    return root
-
-
-def _doctype(root: etree._Element) -> str:
-    info: Any = root.getroottree().docinfo
-    return str(info.doctype)
-
-
-def body_of(root: etree._Element) -> etree._Element | None:
-    return next(_children(root, "Body"), None)
-
-
 def read_answer(root: etree._Element, query: Query, start_row: int, page_size: int) -> Answer:
     """The page in an envelope. Raises :class:`CrmAnswerError` for any structural damage."""
     service = query.object.service
     rows_element = list_element(root, service)
-    last = _flag(rows_element.get("lastpage"))
+    last = flag_of(rows_element.get("lastpage"))
     if last is None:
         raise CrmAnswerError("the answer does not say whether it is the last page")
     count_text = rows_element.get("recordcount")
@@ -160,16 +127,6 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
     if last and record_count is not None and received and record_count > start_row + received:
         raise CrmAnswerError(f"the last page ends at row {start_row + received} of {record_count}")
     return Answer(Page(rows, last, record_count, quarantined, start_row, received), ids, unfinished)
-
-
-def list_element(root: etree._Element, service: str) -> etree._Element:
-    """The one ``ListOf...`` element of the answer."""
-    body = body_of(root)
-    output = next((e for e in body if str(local_name(e.tag)).endswith("_Output")), None) if body is not None else None
-    rows = list(_children(output, f"ListOf{service}")) if output is not None else []
-    if len(rows) != 1:
-        raise CrmAnswerError(f"the answer holds no ListOf{service}")
-    return rows[0]
 
 
 class _LocalNames(dict[str, str]):
@@ -258,12 +215,12 @@ def read_links(rows: etree._Element | None, link: Link) -> tuple[list[str] | Non
     if rows is None:
         return [], True
     parents: list[str] = []
-    for row in _children(rows, link.row):
-        parent = next((child.text for child in _children(row, link.field)), None)
+    for row in children_named(rows, link.row):
+        parent = next((child.text for child in children_named(row, link.field)), None)
         if not parent or not parent.strip():
             return None, True
         parents.append(parent.strip())
-    return parents, _flag(rows.get("lastpage")) is True or (not parents and rows.get("lastpage") is None)
+    return parents, flag_of(rows.get("lastpage")) is True or (not parents and rows.get("lastpage") is None)
 
 
 @dataclass(frozen=True)
@@ -283,25 +240,12 @@ def read_link_slice(root: etree._Element, query: Query, link: Link) -> LinkSlice
     rows = list_element(root, query.object.service)
     if len(rows) == 0:
         return None
-    children = next(_children(rows[0], link.list), None)
+    children = next(children_named(rows[0], link.list), None)
     parents, _ = read_links(children, link)
     if parents is None:
         raise CrmAnswerError(f"a link in {link.list} names no parent")
-    flag = None if children is None else _flag(children.get("lastpage"))
+    flag = None if children is None else flag_of(children.get("lastpage"))
     if flag is False and not parents:
         raise CrmAnswerError(f"an empty part of {link.list} that is not the last")
     # Where the CRM does not say, the list ends when nothing but the row of overlap comes.
     return LinkSlice(parents, len(parents) <= 1 if flag is None else flag)
-
-
-def _children(element: etree._Element, name: str) -> Iterator[etree._Element]:
-    return (child for child in element if local_name(child.tag) == name)
-
-
-@lru_cache(maxsize=4096)
-def local_name(tag: str) -> str:
-    return tag.rpartition("}")[2]
-
-
-def _flag(text: str | None) -> bool | None:
-    return None if text is None else _FLAGS.get(text.strip().lower())

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from lxml import etree
 
+from orchestration.crm.envelope import body_of, local_name
 from orchestration.crm.errors import CrmAnswerError
 from orchestration.crm.requests import Request
-from orchestration.crm.rows import body_of, local_name
 from orchestration.crm.transport import Reply
 from orchestration.crm.wsdl import WsdlDirectory
 

@@ -17,10 +17,10 @@ from zeep.exceptions import Fault as ZeepFault
 from zeep.wsse.username import UsernameToken
 
 from orchestration.crm import errors
+from orchestration.crm.envelope import body_of, local_name, parse
 from orchestration.crm.faults import Action, Fault, credentials_error
 from orchestration.crm.pacing import Meter, Pacer
 from orchestration.crm.requests import Request
-from orchestration.crm.rows import body_of, local_name, parse
 from orchestration.crm.settings import AuthMode, CrmSettings
 from orchestration.crm.transport import HttpSession, Reply
 
