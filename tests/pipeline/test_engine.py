@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from multiprocessing import get_context
 from pathlib import Path
 
 import duckdb
@@ -9,8 +12,12 @@ import pytest
 
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.schema import tables
-from orchestration.pipeline.warehouse import CONFIG, MOST_ROWS_LOOKED_UP, open_warehouse
+from orchestration.pipeline.verify import differences
+from orchestration.pipeline.warehouse import CONFIG, MOST_ROWS_LOOKED_UP, newest_seq, open_warehouse
 from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
+
+ACCOUNTS = 2 * MOST_ROWS_LOOKED_UP
+"""So many that the whole of them is scanned, and a few are looked up."""
 
 
 def test_a_large_insert_after_an_empty_one_in_the_same_transaction_can_be_found() -> None:
@@ -56,6 +63,38 @@ def test_a_warehouse_from_before_there_were_indexes_gets_them_when_opened(tmp_pa
         result = derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
         assert result is not None
         assert result.inserted == 1
+
+
+def test_a_derivation_that_is_only_in_the_log_when_its_process_is_killed_is_whole_when_opened(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
+        connection.execute(
+            "INSERT INTO snapshot.account (row_id, _state, TerritoryId)"
+            f" SELECT 'A' || n, 'live', 'T' || n % 9 FROM range({ACCOUNTS}) AS t(n)"
+        )
+        connection.execute("INSERT INTO touched SELECT 'account', row_id FROM snapshot.account")
+        derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    killed = get_context("spawn").Process(target=_move_all_and_be_killed, args=(path,))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    assert path.with_name("warehouse.duckdb.wal").stat().st_size > 0
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
+        assert newest_seq(connection) == 2
+        assert not any(differences(connection).values())
+        put(connection, "account", "A7", TerritoryId="T8")  # few rows: found by the index that the log brought back
+        result = derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+        assert result is not None
+        assert (result.inserted, result.deleted) == (1, 1)
+        assert not any(differences(connection).values())
+
+
+def _move_all_and_be_killed(path: Path) -> None:
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
+        connection.execute("UPDATE snapshot.account SET TerritoryId = 'another'")
+        connection.execute("INSERT INTO touched SELECT 'account', row_id FROM snapshot.account")
+        derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def indexes(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
