@@ -15,9 +15,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from delta_service import pages
 from delta_service.answers import Answer, AsgiScope, Receive, Send
+from delta_service.audit import write_records
 from delta_service.auth import Authenticator
 from delta_service.delta import DeltaRoutes
 from delta_service.events import EventRoute
+from delta_service.follow_ups import FollowUps
 from delta_service.keys import KeyRing
 from delta_service.logs import configure_logging
 from delta_service.outflow import Outflow
@@ -49,7 +51,9 @@ class DeltaService:
         self.source = ViewSource(self._pool, settings.poll_seconds)
         self.repeats = Repeats(self.authenticator, self.watch)
         parts = self.authenticator, self.watch, self.source
-        delta, repair = DeltaRoutes(settings, *parts, self.repeats), RepairRoutes(settings, *parts)
+        self.follow_ups = FollowUps(*parts)
+        delta = DeltaRoutes(settings, *parts, self.repeats, self.follow_ups)
+        repair = RepairRoutes(settings, *parts)
         self._answers: dict[str, Callable[[ScopedRequest], Awaitable[Answer]]] = {
             "delta": delta.answer,
             "digest": repair.digest,
@@ -74,6 +78,7 @@ class DeltaService:
                 await looking
             self.watch.close()
             self._pool.close()
+            write_records()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

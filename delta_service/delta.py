@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -13,10 +13,11 @@ from prometheus_client import Counter
 
 from delta_service import metrics
 from delta_service.answers import Answer, Headers
-from delta_service.audit import record_delivery
+from delta_service.audit import Delivery
 from delta_service.auth import Authenticator, Claims
 from delta_service.body import Counts, json_body, with_envelope
 from delta_service.compression import chosen_coding, compress, compress_stream
+from delta_service.follow_ups import FollowUps
 from delta_service.pacing import TokenBucket
 from delta_service.problems import ProblemError, rate_limited
 from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
@@ -33,10 +34,7 @@ from delta_service.sync_headers import SyncFacts
 from delta_service.watch import StoreWatch
 
 MEMOISED_ANSWERS = 20_000
-# Small answers are kept whole for the next device that asks the same, beside the pages that they are made of.
-READY_BODY_BYTES = 65_536
-READY_BYTES = 32 * 2**20
-# Devices woken by one publication share their answer, whatever its size: it is the page's body with headers.
+# Devices with the same question share their answer: it is the page's body with headers.
 SHARED_BYTES = 32 * 2**20
 ANSWER_OVERHEAD_BYTES = 2_000
 
@@ -51,7 +49,7 @@ class Ready(NamedTuple):
     """A whole answer with something new, and what has to be noted each time it is given."""
 
     answer: Answer
-    record: Callable[[str], None]
+    delivery: Delivery
 
 
 class DeltaRoutes:
@@ -64,15 +62,15 @@ class DeltaRoutes:
         watch: StoreWatch,
         source: ViewSource,
         repeats: Repeats,
+        follow_ups: FollowUps,
     ) -> None:
         self._authenticator = authenticator
         self._watch = watch
         self._source = source
         self._repeats = repeats
+        self._follow_ups = follow_ups
         self._snapshots = TokenBucket(settings.snapshots_per_second)
         self._memo: dict[tuple[object, ...], Quiet] = {}
-        self._ready: dict[tuple[object, ...], Ready] = {}
-        self._ready_bytes = 0
         self._shared = _no_answers()
         self._memo_state: StoreState | None = None
 
@@ -84,10 +82,6 @@ class DeltaRoutes:
         quiet = self._memo.get(memo_key)
         if quiet is not None and request.prefer is None:
             return self._repeatable(quiet, request, state)
-        ready = self._ready.get((*memo_key, request.accept_encoding))
-        if ready is not None and request.prefer is None and request.if_none_match is None:
-            ready.record(request.request_id)
-            return ready.answer
 
         query = parse_query(request.query_string, StoreNames(state.objects, state.epoch, state.cursor_key))
         preferred_seconds = preferred_wait_seconds((request.prefer or b"").decode("latin-1"))
@@ -101,7 +95,7 @@ class DeltaRoutes:
             state = self._current()
             question, now_seq = await self._question(claims, request, query, state)
         if not question.nothing_new(state):
-            answer = await self._news(request, memo_key, question, now_seq, state)
+            answer = await self._news(request, query, question, now_seq, state)
         else:
             quiet = await self._quiet(question, state, ndjson=request.ndjson)
             if not wait_seconds and state is self._memo_state and len(self._memo) < MEMOISED_ANSWERS:
@@ -116,8 +110,7 @@ class DeltaRoutes:
         """The store's state. Answers hold until the next look at the store finds a commit."""
         state = self._watch.current()
         if state is not self._memo_state:
-            self._memo, self._ready, self._ready_bytes, self._memo_state = {}, {}, 0, state
-            self._shared = _no_answers()
+            self._memo, self._shared, self._memo_state = {}, _no_answers(), state
         return state
 
     async def _question(
@@ -147,23 +140,13 @@ class DeltaRoutes:
     def _repeatable(self, quiet: Quiet, request: ScopedRequest, state: StoreState) -> Answer:
         """For one who asks again: the next time these very bytes are enough."""
         answer, counter = quiet_answer(quiet, request)
-        self._repeats.keep(request.request_bytes, request.authorization, answer, counter, state)
+        self._repeats.keep(request, answer, counter, state)
         return answer
 
-    def _keep(self, key: tuple[object, ...], ready: Ready) -> None:
-        size = len(ready.answer.body)
-        if size <= READY_BODY_BYTES and self._ready_bytes + size <= READY_BYTES and len(self._ready) < MEMOISED_ANSWERS:
-            self._ready[key] = ready
-            self._ready_bytes += size
-
     async def _news(
-        self,
-        request: ScopedRequest,
-        memo_key: tuple[object, ...],
-        question: Question,
-        now_seq: int,
-        state: StoreState,
+        self, request: ScopedRequest, query: DeltaQuery, asked: Question, now_seq: int, state: StoreState
     ) -> Answer:
+        question, in_memory = await self._source.settled(asked, now_seq, state)
         if request.if_none_match is not None:
             etag = _etag(question, now_seq, state, ndjson=request.ndjson)
             if matches(request.if_none_match, etag):
@@ -172,25 +155,20 @@ class DeltaRoutes:
         coding = chosen_coding(request.accept_encoding or b"")
         if request.ndjson:
             return await self._streamed(request, question, now_seq, state, coding)
-        ready = await self._shared_answer(question, now_seq, state, coding)
-        if state is self._memo_state and request.prefer is None:
-            self._keep((*memo_key, request.accept_encoding), ready)
-        ready.record(request.request_id)
-        return ready.answer
-
-    async def _shared_answer(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Ready:
-        """One answer for everybody who asks this now."""
-        shared, key = self._shared, (question, now_seq, coding)
+        key = question, now_seq, coding
         if state is not self._memo_state:
-            return await self._made(question, now_seq, state, coding)
-        if not self._source.is_small(question):
-            return await shared.get(key, lambda: self._made(question, now_seq, state, coding))
-        # Nobody can be making it: it is made at once, and to wait for another task would cost a good part of it.
-        ready = shared.kept(key)
-        if ready is None:
             ready = await self._made(question, now_seq, state, coding)
+        elif in_memory:
+            # Nobody can be making it: it is made at once, and to wait for another task would cost a good part of it.
+            shared = self._shared
+            ready = shared.kept(key) or await self._made(question, now_seq, state, coding)
             shared.keep(key, ready)
-        return ready
+            if question.objects == state.objects:
+                self._follow_ups.keep(request, query, coding, question, *ready, state)
+        else:
+            ready = await self._shared.get(key, lambda: self._made(question, now_seq, state, coding))
+        ready.delivery.record(asked.anchors, request.request_id)
+        return ready.answer
 
     def _admit(self, question: Question, *, ready: bool) -> None:
         """Raises the 429 problem for a snapshot that is not there yet, where too many are made."""
@@ -205,7 +183,6 @@ class DeltaRoutes:
         pieces = compress_stream(self._lines(request, question, now_seq, state, facts), coding)
         etag = _etag(question, now_seq, state, ndjson=True)
         headers = [(b"content-type", NDJSON), *facts.streamed_headers(), *_encoding(coding), (b"etag", etag)]
-        _kind(question).inc()
         return Answer(200, [*headers, *COMMON_HEADERS], stream=pieces, bulky=True)
 
     async def _made(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Ready:
@@ -224,23 +201,11 @@ class DeltaRoutes:
             whole = with_envelope(body, facts.members())
             body, found_coding = await asyncio.to_thread(compress, whole, coding)
 
-        kind = _kind(question)
-
-        def record(request_id: str) -> None:
-            kind.inc()
-            record_delivery(
-                "page" if question.after is None else "next-page",
-                question,
-                state.epoch,
-                now_seq,
-                page.counts,
-                len(body),
-                request_id,
-            )
-
+        kind = "page" if question.after is None else "next-page"
+        delivery = Delivery(kind, question.scope, state.epoch, now_seq, page.counts, len(body), _requests(question))
         etag = _etag(question, now_seq, state, ndjson=False)
         headers = [(b"content-type", JSON), *facts.headers(), *_encoding(found_coding), (b"etag", etag)]
-        return Ready(Answer(200, [*headers, *COMMON_HEADERS], body), record)
+        return Ready(Answer(200, [*headers, *COMMON_HEADERS], body), delivery)
 
     async def _lines(
         self, request: ScopedRequest, question: Question, now_seq: int, state: StoreState, facts: SyncFacts
@@ -256,14 +221,15 @@ class DeltaRoutes:
             # Too late for a status: without a trailer the answer is not complete, and this line says why.
             yield orjson.dumps({"problem": problem.document(request.request_id)}) + b"\n"
         finally:
-            record_delivery(kind, question, state.epoch, now_seq, counts, size, request.request_id)
+            delivery = Delivery(kind, question.scope, state.epoch, now_seq, counts, size, _requests(question))
+            delivery.record(question.anchors, request.request_id)
 
 
 def _no_answers() -> SharedResults[Ready]:
     return SharedResults(SHARED_BYTES, lambda ready: len(ready.answer.body) + ANSWER_OVERHEAD_BYTES)
 
 
-def _kind(question: Question) -> Counter:
+def _requests(question: Question) -> Counter:
     return metrics.SNAPSHOT if question.replaces else metrics.DELTA
 
 

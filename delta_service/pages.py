@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from delta_service import docs, metrics
 from delta_service.answers import Answer
+from delta_service.audit import write_records
 from delta_service.auth import Authenticator, Claims
 from delta_service.explain import explain_answer
 from delta_service.grant import GRANT_PATH, grant_answer
@@ -72,6 +73,7 @@ def router(authenticator: Authenticator, watch: StoreWatch, source: ViewSource, 
             metrics.PUBLISHED_SEQ.set(state.published_seq)
             metrics.AS_OF_SECONDS.set(state.as_of.timestamp())
         metrics.WAITING.set(watch.waiting)
+        write_records()
         content = await asyncio.to_thread(metrics.exposition)
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 

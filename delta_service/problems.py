@@ -78,8 +78,12 @@ def refusal(error: Exception, request_id: str) -> Answer:
 
 def request_id_of(given: bytes | None) -> str:
     """The caller's ``X-Request-Id`` if it is harmless, else a new one."""
-    text = (given or b"").decode("latin-1")
-    return text if _REQUEST_ID.fullmatch(text) else f"{random.getrandbits(64):016x}"
+    text = "" if given is None else given.decode("latin-1")
+    return text if text and _REQUEST_ID.fullmatch(text) else new_request_id()
+
+
+def new_request_id() -> str:
+    return f"{random.getrandbits(64):016x}"
 
 
 def retry_after(seconds: int = RETRY_SECONDS) -> dict[str, str]:

@@ -41,6 +41,7 @@ class DeltaProtocol(HttpToolsProtocol):
         service: DeltaService = app_state[SERVICE]
         self._watch = service.watch
         self._repeats = service.repeats
+        self._follow_ups = service.follow_ups
         self._settings = service.settings
         self._refused = False
         self._between_requests = True
@@ -68,8 +69,8 @@ class DeltaProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         idle = self._between_requests and (self.cycle is None or self.cycle.response_complete)
         # What a reader does not take must not pile up: then the ordinary way waits.
-        may_repeat = idle and not self.flow.write_paused and not self._refused
-        if may_repeat and (answer := self._repeats.find(data)) is not None:
+        at_once = idle and not self.flow.write_paused and not self._refused
+        if at_once and (answer := self._repeats.find(data) or self._follow_ups.find(data)) is not None:
             self._repeated_at = self.loop.time()
             date = self.server_state.default_headers[0][1]
             self.transport.write(b"%sdate: %s\r\n%s" % (answer.status_line, date, answer.rest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from itertools import groupby
@@ -37,6 +37,18 @@ class Question:
     def replaces(self) -> bool:
         """Whether rows not listed are to be removed: there is no earlier view."""
         return not self.anchors
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is about what changed in one scope since one publication, from the first page on."""
+        if self.after is not None or len(self.anchors) != 1:
+            return False
+        (anchor,) = self.anchors
+        return anchor.scope == self.scope and anchor.objects is None
+
+    def since(self, seq: int) -> Question:
+        """The same, by a device that holds the scope's view at another publication."""
+        return replace(self, anchors=(Anchor(self.scope, seq, None),))
 
     def anchor_of(self, name: str) -> Anchor | None:
         """The anchor that covers an object."""

@@ -11,7 +11,7 @@ import orjson
 
 from delta_service import metrics
 from delta_service.answers import Answer, Headers
-from delta_service.audit import record_delivery
+from delta_service.audit import Delivery
 from delta_service.auth import Authenticator
 from delta_service.body import counts_of, json_body, with_envelope
 from delta_service.buckets import as_text
@@ -147,13 +147,12 @@ class RepairRoutes:
             raise difference_too_large(scope, MAX_REPAIR_ROWS) from None
         facts = await self._source.facts(question, anchor.seq, state)
         facts = replace(facts, replaces=False, cursor=question.cursor(anchor.seq, state))
-        metrics.REPAIR.inc()
         body = await asyncio.to_thread(json_body, rows, question.form(state))
         if query.envelope:
             body = with_envelope(body, facts.members())
         answer = await _coded(request, [*JSON_HEADERS, *facts.headers()], body)
-        record_delivery(
-            "repair", question, state.epoch, anchor.seq, counts_of(rows), len(answer.body), request.request_id
+        Delivery("repair", scope, state.epoch, anchor.seq, counts_of(rows), len(answer.body), metrics.REPAIR).record(
+            (), request.request_id
         )
         return answer
 

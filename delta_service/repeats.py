@@ -12,6 +12,7 @@ from prometheus_client import Counter
 
 from delta_service.answers import Answer
 from delta_service.auth import Authenticator
+from delta_service.scoped_request import ScopedRequest
 from delta_service.sharing import SharedResults
 from delta_service.store.views import StoreState
 from delta_service.watch import StoreWatch
@@ -23,13 +24,23 @@ ENTRY_OVERHEAD_BYTES = 1_000
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
 
 
-class Repeated(NamedTuple):
+class Wire(NamedTuple):
     """An answer as it goes over the wire, but for its date."""
 
-    request: bytes
     status_line: bytes
     rest: bytes
+
+
+class Known(NamedTuple):
+    """A request that can be known again by its bytes."""
+
+    content: bytes
     authorization: bytes
+
+
+class _Repeated(NamedTuple):
+    request: Known
+    wire: Wire
     counter: Counter
 
 
@@ -42,32 +53,39 @@ class Repeats:
         self._state: StoreState | None = None
         self._kept = _nothing_kept()
 
-    def find(self, request: bytes) -> Repeated | None:
-        """The answer to a request that came before; it is counted as given. None: ask the application."""
-        repeated = self._kept.kept(request)
+    def find(self, content: bytes) -> Wire | None:
+        """The answer to a request that came before; it is counted as given. None: ask elsewhere."""
+        repeated = self._kept.kept(content)
         if repeated is None or self._watch.state is not self._state:
             return None
-        claims = self._authenticator.remembered(repeated.authorization)
+        claims = self._authenticator.remembered(repeated.request.authorization)
         if claims is None or not claims.caller.admits():
             return None
         repeated.counter.inc()
-        return repeated
+        return repeated.wire
 
-    def keep(
-        self, request: bytes | None, authorization: bytes | None, answer: Answer, counter: Counter, state: StoreState
-    ) -> None:
+    def keep(self, request: ScopedRequest, answer: Answer, counter: Counter, state: StoreState) -> None:
         """Answer such a request so, while there is room and ``state`` is the store's."""
-        if request is None or authorization is None or len(request) > MAX_REQUEST_BYTES:
+        known = known_again(request)
+        if known is None:
             return
         if state is not self._state:
             self._kept, self._state = _nothing_kept(), state
-        self._kept.keep(request, Repeated(request, _STATUS_LINES[answer.status], _rest(answer), authorization, counter))
+        self._kept.keep(known.content, _Repeated(known, wire_of(answer), counter))
 
 
-def _nothing_kept() -> SharedResults[Repeated]:
-    return SharedResults(MAX_BYTES, lambda kept: len(kept.request) + len(kept.rest) + ENTRY_OVERHEAD_BYTES)
+def known_again(request: ScopedRequest) -> Known | None:
+    """None where the same bytes may be another question, or are too many."""
+    content, authorization = request.request_bytes, request.authorization
+    if content is None or authorization is None or len(content) > MAX_REQUEST_BYTES:
+        return None
+    return Known(content, authorization)
 
 
-def _rest(answer: Answer) -> bytes:
+def wire_of(answer: Answer) -> Wire:
     lines = [b"%s: %s\r\n" % header for header in answer.sized_headers]
-    return b"%s\r\n%s" % (b"".join(lines), answer.body)
+    return Wire(_STATUS_LINES[answer.status], b"%s\r\n%s" % (b"".join(lines), answer.body))
+
+
+def _nothing_kept() -> SharedResults[_Repeated]:
+    return SharedResults(MAX_BYTES, lambda kept: len(kept.request.content) + len(kept.wire.rest) + ENTRY_OVERHEAD_BYTES)

@@ -18,11 +18,13 @@ from delta_service.scope import Scope, keys_of, touched_seq
 from delta_service.sharing import SharedResults
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
 from delta_service.store.reader import FEW_ROWS, DeltaStoreReader
+from delta_service.store.recent import Recent
 from delta_service.store.views import NOTHING, DeltaRow, Position, StoreState, Total, View
 from delta_service.sync_headers import SyncFacts
 from delta_service.watch import ReaderPool
 
 KEPT_PAGES_BYTES = 64 * 2**20
+KEPT_RECENT_BYTES = 64 * 2**20
 PAGE_OVERHEAD_BYTES = 1_000
 KEPT_TOTALS = 4_096
 KEPT_BUCKETS = 1_024
@@ -32,6 +34,8 @@ STREAM_ROWS = 2_000
 LAST_ROW_KEY = 2**62
 
 R = TypeVar("R")
+
+ViewName = tuple[str, Scope, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class ViewSource:
         self._pages: SharedResults[Page] = SharedResults(
             KEPT_PAGES_BYTES, lambda page: len(page.body) + PAGE_OVERHEAD_BYTES
         )
+        self._recent: SharedResults[Recent] = SharedResults(KEPT_RECENT_BYTES, lambda recent: recent.size_bytes)
         self._totals: SharedResults[tuple[Total, ...]] = SharedResults(KEPT_TOTALS, lambda _: 1)
         self._buckets: SharedResults[BucketDigests] = SharedResults(KEPT_BUCKETS, lambda _: 1)
 
@@ -60,10 +65,20 @@ class ViewSource:
         key = _page_key(question, now_seq, state, coding)
         return self._pages.kept(key) is not None or self._pages.in_the_making(key)
 
-    def is_small(self, question: Question) -> bool:
-        """Whether the answer is most likely over at once, without a change of threads."""
-        # A first sync has no rows that were touched since.
-        return self._pool.is_local and bool(question.anchors) and question.limit >= FEW_ROWS
+    def recent_at_hand(self, view: ViewName) -> Recent | None:
+        """What lately changed in a view, where that is in memory."""
+        return self._recent.kept(view)
+
+    async def settled(self, question: Question, now_seq: int, state: StoreState) -> tuple[Question, bool]:
+        """The question by the name that all with this answer share, and whether the answer is found in memory."""
+        recent = await self._recent_for(question, now_seq, state)
+        if recent is None:
+            return question, False
+        start_seq = recent.start_of(question.anchors[0].seq)
+        # The others' views differ, though by nothing that is asked about: a cursor for part of the objects names both.
+        if start_seq is None or question.objects != state.objects:
+            return question, True
+        return question.since(start_seq), True
 
     async def page(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Page:
         parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
@@ -77,19 +92,15 @@ class ViewSource:
             with metrics.READ_SECONDS.time():
                 return finished(*read_rows(reader, parts, now, state.generation, question.limit, question.after))
 
-        def read_few(reader: DeltaStoreReader) -> Page | None:
-            with metrics.READ_SECONDS.time():
-                (part,) = parts
-                rows = reader.few_rows(part.was, now, part.filter, generation=state.generation, after=question.after)
-                return None if rows is None else finished(rows, None)
-
-        if self.is_small(question) and len(parts) == 1 and self._pages.kept(key) is None:
-            with _problems_of(question):
-                few = self._pool.run_here(read_few)
-            if few is not None:
-                self._pages.keep(key, few)
-                return few
-        return await self._pages.get(key, lambda: self.ask(question, read))
+        recent = await self._recent_for(question, now_seq, state)
+        if recent is None:
+            return await self._pages.get(key, lambda: self.ask(question, read))
+        page = self._pages.kept(key)
+        if page is None:
+            rows = recent.difference(question.anchors[0].seq)
+            page = finished([row for row in rows if row.object in form.keys], None)
+            self._pages.keep(key, page)
+        return page
 
     async def lines(
         self, question: Question, now_seq: int, state: StoreState, counts: Counts
@@ -122,11 +133,11 @@ class ViewSource:
         def read(reader: DeltaStoreReader) -> tuple[Total, ...]:
             return reader.totals(View(keys, now_seq), len(state.objects))
 
-        return await self._totals.get(_view_key(scope, now_seq, state), lambda: self.ask(None, read))
+        return await self._totals.get(view_name(scope, now_seq, state), lambda: self.ask(None, read))
 
     def has_buckets(self, scope: Scope, seq: int, state: StoreState) -> bool:
         """Whether bucket digests are there, or about to be, without reading the view."""
-        key = _view_key(scope, seq, state)
+        key = view_name(scope, seq, state)
         return self._buckets.kept(key) is not None or self._buckets.in_the_making(key)
 
     async def buckets(self, scope: Scope, seq: int, state: StoreState) -> BucketDigests:
@@ -136,7 +147,7 @@ class ViewSource:
         def read(reader: DeltaStoreReader) -> BucketDigests:
             return bucket_digests(reader.contents(view, (), generation=state.generation), count)
 
-        return await self._buckets.get(_view_key(scope, seq, state), lambda: self.ask(None, read))
+        return await self._buckets.get(view_name(scope, seq, state), lambda: self.ask(None, read))
 
     async def facts(self, question: Question, now_seq: int, state: StoreState) -> SyncFacts:
         """What an answer says about the view at ``now_seq``, but for how it goes on."""
@@ -166,6 +177,26 @@ class ViewSource:
         """Let a reader thread answer ``read``; the store's errors become problems."""
         with _problems_of(question):
             return await self._pool.run(read)
+
+    async def _recent_for(self, question: Question, now_seq: int, state: StoreState) -> Recent | None:
+        """What lately changed in the view asked for, where the whole answer is in it."""
+        if not question.is_plain or question.limit < FEW_ROWS or now_seq < touched_seq(question.scope, state):
+            return None
+        key, view = view_name(question.scope, now_seq, state), _view(question, now_seq, state)
+
+        def read(reader: DeltaStoreReader) -> Recent:
+            with metrics.READ_SECONDS.time():
+                return reader.recent(view, generation=state.generation)
+
+        recent = self._recent.kept(key)
+        if recent is None and self._pool.is_local:
+            # Over sooner than a change of threads.
+            with _problems_of(question):
+                recent = self._pool.run_here(read)
+            self._recent.keep(key, recent)
+        elif recent is None:
+            recent = await self._recent.get(key, lambda: self.ask(question, read))
+        return None if recent.start_of(question.anchors[0].seq) is None else recent
 
 
 @contextmanager
@@ -208,9 +239,9 @@ def _view(question: Question, now_seq: int, state: StoreState) -> View:
 
 
 def _page_key(question: Question, now_seq: int, state: StoreState, coding: str | None) -> tuple[object, ...]:
-    return question, coding, *_view_key(question.scope, now_seq, state)
+    return question, coding, *view_name(question.scope, now_seq, state)
 
 
-def _view_key(scope: Scope, seq: int, state: StoreState) -> tuple[object, ...]:
-    # Views between two changes are one and the same, and so are the answers.
+def view_name(scope: Scope, seq: int, state: StoreState) -> ViewName:
+    """Views between two changes are one and the same, and so are the answers."""
     return state.generation, scope, min(touched_seq(scope, state), seq)

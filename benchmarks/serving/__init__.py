@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.results import Measurement
-from benchmarks.serving import freshness, snapshot, storm, throughput, waiters
+from benchmarks.serving import freshness, others, snapshot, storm, throughput, waiters
 
 SCENARIOS: dict[str, Callable[[], list[Measurement]]] = {
     "poll": throughput.poll,
     "delta": throughput.delta,
+    "others": others.others,
     "snapshot": snapshot.snapshot,
     "freshness": freshness.freshness,
     "storm": storm.storm,

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -93,16 +93,16 @@ def open_store(home: Path) -> apsw.Connection:
 def publish(
     writer: DeltaStoreWriter,
     connection: apsw.Connection,
-    changed: Iterable[Row] = (),
+    rows: Iterable[Row] = (),
     visibility: Iterable[VisibilityChange] = (),
 ) -> int:
     """One publication, with its heads worked out from the store. Returns its number."""
     visibility = list(visibility)
-    rows = [_changed(row) for row in changed]
+    changes = [_changed(row) for row in rows]
     seq = writer.published_seq + 1
     at = START + timedelta(seconds=15 * seq)
-    change_set = ChangeSet(Publication(seq, at, at), [change for change, _ in rows], visibility)
-    heads = _heads(connection, rows, visibility)
+    change_set = ChangeSet(Publication(seq, at, at), [change for change, _ in changes], visibility)
+    heads = _heads(connection, changes, visibility)
     writer.apply(ChangeSet(change_set.publication, change_set.rows, visibility, heads))
     return seq
 
@@ -158,35 +158,35 @@ def _build(path: Path) -> None:
         views = ((SNAPSHOT_TERRITORY, rows[:SNAPSHOT_ROWS]), (LARGE_TERRITORY, rows))
         entering = [VisibilityChange(name, *row, entered=True) for name, members in views for row in members]
         assert publish(writer, connection, visibility=entering) == FIRST_SEQ
-        changing = _accounts_of_one_territory(connection)
+        changing = accounts_to_change(connection)
         for number in range(PUBLICATIONS):
-            changing = [_renamed(row, f"after publication {number}") for row in changing]
-            publish(writer, connection, changing)
-            changing = [row._replace(digest=_digest(row)) for row in changing]
+            changing = changed(writer, connection, changing, f"after publication {number}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         shutil.copyfile(stores.folder / "delta.sqlite", path)
 
 
-def _accounts_of_one_territory(connection: apsw.Connection) -> list[Row]:
-    """20 of each territory, seen by no other."""
-    sole = f"""SELECT min(visibility.territory), object.name, row.row_id, row_version.digest, body
+def changed(writer: DeltaStoreWriter, connection: apsw.Connection, rows: list[Row], location: str) -> list[Row]:
+    """Publish another content of these rows, and return them as they are then."""
+    contents = [row._replace(body=orjson.dumps(orjson.loads(row.body) | {"location": location})) for row in rows]
+    publish(writer, connection, contents)
+    return [row._replace(digest=_digest(row)) for row in contents]
+
+
+def accounts_to_change(connection: apsw.Connection, territories: Collection[str] | None = None) -> list[Row]:
+    """20 accounts of each territory, or of those named, seen by no other."""
+    sole = f"""SELECT min(territory.id), object.name, row.row_id, row_version.digest, body
         FROM row JOIN object ON object.key = row.object AND object.key = 0
-        JOIN visibility ON visibility.row_key = row.key
+        JOIN visibility ON visibility.row_key = row.key JOIN territory ON territory.key = visibility.territory
         JOIN row_version ON row_version.row_key = row.key JOIN row_body USING (body_key)
         WHERE visibility.to_seq = {OPEN_SEQ} AND row_version.to_seq = {OPEN_SEQ}
         GROUP BY row.key HAVING count(*) = 1 ORDER BY row.key"""
-    chosen: dict[int, list[Row]] = defaultdict(list)
+    chosen: dict[str, list[Row]] = defaultdict(list)
     for territory, name, row_id, digest, body in connection.execute(sole):
-        if len(chosen[territory]) < CHANGED_ROWS:
+        if (territories is None or territory in territories) and len(chosen[territory]) < CHANGED_ROWS:
             chosen[territory].append(Row(name, row_id, unsigned(digest), body))
     assert all(len(rows) == CHANGED_ROWS for rows in chosen.values())
     return [row for rows in chosen.values() for row in rows]
-
-
-def _renamed(row: Row, name: str) -> Row:
-    """Another content, the digest still that of the old one."""
-    return row._replace(body=orjson.dumps(orjson.loads(row.body) | {"location": name}))
 
 
 def _digest(row: Row) -> int:

@@ -25,32 +25,32 @@ OWN_HEADERS = ("content-length", "content-type", "content-encoding", "date", "se
 def poll() -> list[Measurement]:
     """Nothing-new polls of the devices of 200 territories."""
     with store.served_store() as served:
-        ours = [_asked(served, name, served.cursor(name, store.NEWEST_SEQ)) for name in served.territories]
-        theirs = [_asked(served, name, str(store.NEWEST_SEQ)) for name in served.territories]
+        ours = [asked(served, name, served.cursor(name, store.NEWEST_SEQ)) for name in served.territories]
+        theirs = [asked(served, name, str(store.NEWEST_SEQ)) for name in served.territories]
         return _compare("poll", served, ours, theirs)
 
 
 def delta() -> list[Measurement]:
-    """20 rows: each pair of a territory and an older publication is asked for once, in random order."""
+    """20 rows: each pair of a territory and an older publication, again and again in random order."""
     with store.served_store() as served:
         pairs = [(name, seq) for name in served.territories for seq in range(store.FIRST_SEQ + 1, store.NEWEST_SEQ)]
         random.Random(1).shuffle(pairs)
-        ours = [_asked(served, name, served.cursor(name, seq)) for name, seq in pairs]
-        theirs = [_asked(served, name, str(seq)) for name, seq in pairs]
+        ours = [asked(served, name, served.cursor(name, seq)) for name, seq in pairs]
+        theirs = [asked(served, name, str(seq)) for name, seq in pairs]
         return _compare("delta of 20 rows", served, ours, theirs)
 
 
-def _asked(served: ServedStore, territory: str, since: str) -> Request:
+def asked(served: ServedStore, territory: str, since: str) -> Request:
     return Request(f"/v1/territories/{territory}/delta?since={since}", servers.bearer(territory))
 
 
 def _compare(what: str, served: ServedStore, ours: Sequence[Request], theirs: Sequence[Request]) -> list[Measurement]:
-    """Round by round, one after the other; our service is started anew each time, so that nothing is asked twice.
+    """Round by round, one after the other; our service is started anew each time.
 
-    The oldest cursor of each territory comes first, uncounted: tokens are verified then, and the store's pages are in
-    memory, as they are most of the time.
+    The oldest cursor of each territory comes first, uncounted: tokens are verified then, and what lately changed comes
+    to memory, as it does with the first question after a publication.
     """
-    oldest = [_asked(served, name, served.cursor(name, store.FIRST_SEQ)) for name in served.territories]
+    oldest = [asked(served, name, served.cursor(name, store.FIRST_SEQ)) for name in served.territories]
     warm_up = write_requests(served.home / "warm-up.txt", oldest)
     our_file = write_requests(served.home / "ours.txt", ours)
     their_file = write_requests(served.home / "theirs.txt", theirs)
@@ -66,8 +66,8 @@ def _compare(what: str, served: ServedStore, ours: Sequence[Request], theirs: Se
         loads: dict[str, list[Load]] = {name: [] for name in references}
         for _ in range(ROUNDS):
             for name, server in references.items():
-                asked = their_file if name.startswith("FastAPI") else our_file
-                loads[name].append(measure(server, asked, connections=CONNECTIONS, seconds=SECONDS))
+                requests = their_file if name.startswith("FastAPI") else our_file
+                loads[name].append(measure(server, requests, connections=CONNECTIONS, seconds=SECONDS))
             with servers.delta_service(served) as service:
                 measure(service, warm_up, connections=1, seconds=WARM_UP_SECONDS)
                 our_loads.append(measure(service, our_file, connections=CONNECTIONS, seconds=SECONDS))

@@ -30,9 +30,6 @@ class Shape(NamedTuple):
     continued: bool
     """Whether the page begins after a row."""
 
-    whole: bool = False
-    """Whether the differing rows are few, and all asked for."""
-
     @property
     def alone(self) -> bool:
         """Whether both views are of one and the same territory."""
@@ -70,20 +67,13 @@ def snapshot_page(shape: Shape) -> str:
         ORDER BY page.object, page.row_key"""
 
 
-@lru_cache(maxsize=256)
-def touched(territories: int) -> str:
-    """How many intervals were touched since, counted up to a limit."""
-    return f"""SELECT count(*) FROM (SELECT 1 FROM visibility
-        WHERE territory IN {_among(("shared", territories))} AND touched_seq > :was LIMIT :limit) AS found"""
-
-
 @lru_cache(maxsize=1024)
 def delta_page(shape: Shape) -> str:
     """What differs, up to a page: the first rows in (object, row) order, but given in any order.
 
     Candidates are few: what was touched since, and what only one of the views could see. Materialised steps keep the
     planner from folding the parts into one scan of the territory, and values are looked up, not joined: bodies are
-    found last and never sorted. Cutting costs SQLite more than all else in a small answer: ``whole`` has no limit.
+    found last and never sorted.
     """
     page = _page_conditions(shape)
     arms = []
@@ -110,7 +100,7 @@ def delta_page(shape: Shape) -> str:
         page AS MATERIALIZED (
             SELECT object, row_key, was_version, now_version FROM state
             WHERE was_version IS DISTINCT FROM now_version
-            {"" if shape.whole else "ORDER BY object, row_key LIMIT :limit"})
+            ORDER BY object, row_key LIMIT :limit)
         SELECT page.object, page.row_key, CASE WHEN was_version IS NULL THEN 0 ELSE 1 END, now_version,
                CASE WHEN now_version IS NOT NULL THEN
                    (SELECT body FROM row_body WHERE body_key = {_newest("body_key", "page", "now")}) END,
@@ -159,6 +149,48 @@ def _newest(value: str, row: str, seq: str) -> str:
     """A value of a row's newest version not after a publication."""
     return f"""(SELECT {value} FROM row_version
         WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq} ORDER BY from_seq DESC LIMIT 1)"""
+
+
+@lru_cache(maxsize=16)
+def reach(territories: int) -> str:
+    """For each territory the publication after which few of its intervals were touched; NULL where few ever were."""
+    each = """(SELECT touched_seq FROM visibility WHERE territory = :territory{}
+        ORDER BY touched_seq DESC LIMIT 1 OFFSET :few)"""
+    return "SELECT " + ", ".join(each.format(position) for position in range(territories))
+
+
+class RecentSql(NamedTuple):
+    """What is kept, back to a publication, of the rows that were touched since."""
+
+    rows: str
+    """(object, row_key, row_id, merged_into, body), in order."""
+    intervals: str
+    """(row_key, from_seq, to_seq)"""
+    versions: str
+    """(row_key, from_seq, to_seq, version)"""
+
+
+@lru_cache(maxsize=16)
+def recent(territories: int) -> RecentSql:
+    """Cross joins are walked as they are written: from the few rows to what each of them has."""
+    view = _among(("territory", territories))
+    touched = f"""(SELECT DISTINCT object, row_key FROM visibility
+        WHERE territory IN {view} AND touched_seq > :since) AS touched"""
+    body = _newest("CASE WHEN to_seq > :now THEN body_key END", "touched", "now")
+    oldest = _VERSION_AT.format(row="touched", seq="since")
+    return RecentSql(
+        f"""SELECT touched.object, touched.row_key, row.row_id, row.merged_into,
+               (SELECT body FROM row_body WHERE body_key = {body})
+            FROM {touched} CROSS JOIN row WHERE row.key = touched.row_key ORDER BY touched.object, touched.row_key""",
+        f"""SELECT seen.row_key, seen.from_seq, seen.to_seq FROM {touched} CROSS JOIN visibility AS seen
+            WHERE seen.territory IN {view} AND seen.object = touched.object AND seen.row_key = touched.row_key
+              AND seen.to_seq > :since AND seen.from_seq <= :now""",
+        f"""SELECT version.row_key, version.from_seq, version.to_seq, version.version
+            FROM {touched} CROSS JOIN row_version AS version
+            WHERE version.row_key = touched.row_key AND version.from_seq >= coalesce({oldest}, 0)
+              AND version.from_seq <= :now
+            LIMIT :limit""",
+    )
 
 
 @lru_cache(maxsize=256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
@@ -12,6 +12,7 @@ from delta_service.store import questions
 from delta_service.store.batches import batches
 from delta_service.store.engine import StoreLocation, engine_at
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
+from delta_service.store.recent import Recent, RecentRow, nothing_known, recent_of
 from delta_service.store.schema import SCHEMA_VERSION, unsigned
 from delta_service.store.times import from_microseconds, to_microseconds
 from delta_service.store.views import (
@@ -27,7 +28,9 @@ from delta_service.store.views import (
 )
 
 FEW_ROWS = 100
-"""What is found so fast that no thread is worth the change."""
+"""As many at most are remembered of what lately changed in a view."""
+RECENT_VERSIONS = 2_000
+"""As many at most are looked through for it."""
 BODIES_PER_QUERY = 100
 
 
@@ -82,22 +85,35 @@ class DeltaStoreReader:
         # A snapshot lists a visible row even if it has no content; it is in no view.
         return [row for row in rows if row.body is not None or row.row_id is not None], position
 
-    def few_rows(
-        self, was: View, now: View, objects: Sequence[int], *, generation: str, after: Position | None = None
-    ) -> list[DeltaRow] | None:
-        """All rows of :meth:`page` where they are surely at most FEW_ROWS and found in a fraction of a millisecond.
+    def recent(self, view: View, *, generation: str, few_rows: int = FEW_ROWS) -> Recent:
+        """What lately changed in a view, as far back as few rows did and their history is short.
 
-        None where that is not sure. Raises as :meth:`page` does.
+        Raises PageExpiredError.
         """
-        asked = _Asked.of(was, now, objects, after)
-        if asked is None or asked.shape.lost or asked.shape.gained:
-            return None
+        count = len(view.territories)
+        if not 0 < count <= questions.FEW_TERRITORIES:
+            return nothing_known(view.seq)
+        sql, parameters = questions.recent(count), _of_view(view)
         with self._connection.snapshot():
-            self._check_horizons(was, now, generation)
-            parameters = asked.parameters | {"limit": FEW_ROWS + 1}
-            if self._connection.execute(questions.touched(asked.shape.shared), parameters).get > FEW_ROWS:
-                return None
-            return self._rows(questions.delta_page(asked.shape._replace(whole=True)), parameters)
+            horizon_seq = self._check_horizons(View((), view.seq), view, generation)
+            few = parameters | {"few": few_rows // count}
+            reach = self._connection.execute(questions.reach(count), few).fetchone() or ()
+            since_seq = max(horizon_seq, *(seq or 0 for seq in reach))
+            parameters |= {"since": since_seq}
+            found = list(self._connection.execute(sql.versions, parameters | {"limit": RECENT_VERSIONS + 1}))
+            if len(found) > RECENT_VERSIONS:
+                return nothing_known(view.seq)
+            versions: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+            for key, from_seq, to_seq, version in found:
+                versions[key].append((from_seq, to_seq, version))
+            intervals: dict[int, list[tuple[int, int]]] = defaultdict(list)
+            for key, from_seq, to_seq in self._connection.execute(sql.intervals, parameters):
+                intervals[key].append((from_seq, to_seq))
+            rows = [
+                RecentRow._make((*row, intervals[row[1]], versions[row[1]]))
+                for row in self._connection.execute(sql.rows, parameters)
+            ]
+        return recent_of(rows, since_seq, view.seq)
 
     def totals(self, view: View, object_count: int) -> tuple[Total, ...]:
         """Size and digest of each object in a view. Raises HistoryExpiredError."""
@@ -172,7 +188,8 @@ class DeltaStoreReader:
         rows.sort(key=itemgetter(0, 1))
         return rows
 
-    def _check_horizons(self, was: View, now: View, generation: str) -> None:
+    def _check_horizons(self, was: View, now: View, generation: str) -> int:
+        """Returns the horizon."""
         current, published_seq, horizon_seq, body_horizon_seq = self._horizons()
         if generation != current or now.seq < body_horizon_seq:
             raise PageExpiredError("the publication this page is fixed to is no longer kept in full")
@@ -180,6 +197,7 @@ class DeltaStoreReader:
             raise _expired(horizon_seq)
         if now.seq > published_seq:
             raise StoreUnavailableError("this replica of the store has not got that publication yet")
+        return horizon_seq
 
     def _horizons(self) -> tuple[str, int, int, int]:
         """Generation, newest publication, horizon and body horizon."""

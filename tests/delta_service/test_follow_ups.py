@@ -1,0 +1,221 @@
+"""Devices that go on from their own cursors: told the same as by the application, and never more than they may know."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from delta_service import auth
+from delta_service.audit import write_records
+from delta_service.cursor import Anchor, Cursor
+from tests.delta_service.conftest import A1, A2, C1, Running, RunScenario, token, world
+from tests.delta_service.connections import Connection, Server, poll
+from tests.delta_service.model import IDENTITY, World
+
+# Of A1 the content changes, goes back, and changes; of A2 the place; C1 comes and goes.
+SEEN_BY_NORTH = [
+    ({A1: 1, A2: 1}, [A1, A2]),
+    ({A1: 2, A2: 1}, [A1, A2]),
+    ({A1: 1, A2: 1, C1: 1}, [A1, C1]),
+    ({A1: 1, A2: 1, C1: 1}, [A1, C1]),
+    ({A1: 3, A2: 2}, [A1, A2]),
+]
+HISTORY = [World(), *(world(contents, {"T-NORTH": north, "T-SOUTH": [A2]}) for contents, north in SEEN_BY_NORTH)]
+NEWEST_SEQ = len(SEEN_BY_NORTH)
+
+
+def cursor(seq: int, *scope: str, epoch: str = IDENTITY.epoch, key: bytes = IDENTITY.cursor_key) -> str:
+    return Cursor(epoch, (Anchor(scope or ("T-NORTH",), seq, None),)).encode(key)
+
+
+def test_each_cursor_is_told_what_the_application_says(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            for since in range(NEWEST_SEQ):
+                # In a form of its own, which nobody asked for before.
+                expected = await connection.ask(poll(bearer, "T-NORTH", f"X-Request-Id: {since}", since=cursor(since)))
+                await connection.ask(poll(bearer, since=cursor(since)))
+                asked = server.asked
+                for again in range(since + 1):
+                    _, body = await connection.ask(poll(bearer, since=cursor(again)))
+                    if again == since:
+                        assert (_, body) == expected
+                assert server.asked == asked, "nothing that was told before is asked again"
+            assert server.asked < 2 * NEWEST_SEQ + 2
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_a_cursor_that_was_never_seen_needs_neither_application_nor_store_where_its_difference_is_known(
+    run: RunScenario,
+) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            first = await connection.ask(poll(bearer, since=cursor(3)))
+            assert server.asked == 1
+            assert await connection.ask(poll(bearer, since=cursor(4))) == first
+            assert server.asked == 1, "between 3 and 4 only others saw a change"
+            other = poll(token(["T-NORTH", "T-SOUTH"]), since=cursor(3))
+            assert await connection.ask(other) == first
+            assert server.asked == 2, "another token is verified"
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_what_the_next_publication_brings_is_told_to_all_who_asked_before(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "abc"]
+        async with server.listening() as connect:
+            connection = await connect()
+            before = [await connection.ask(poll(bearer, since=cursor(2))) for bearer in bearers]
+            await running.publish([*HISTORY, HISTORY[4]])
+            asked = server.asked
+            answers = [await connection.ask(poll(bearer, since=cursor(2))) for bearer in bearers]
+            assert answers == [answers[0]] * 3
+            assert answers[0][1] != before[0][1]
+            assert b'"update":[{"accountId":"A1","name":"content 1"}]' in answers[0][1]
+            assert server.asked == asked + 1, "the first brings it to memory"
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+@pytest.mark.parametrize("other", ["since=2", f"versions=true&since={cursor(2)}"])
+def test_what_was_told_before_a_publication_is_not_told_after_it(run: RunScenario, other: str) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection, request = await connect(), poll(bearer, since=cursor(2))
+            before = [await connection.ask(request) for _ in range(2)]
+            await running.publish([*HISTORY, world({A1: 9, A2: 2}, {"T-NORTH": [A1, A2], "T-SOUTH": [A2]})])
+            # What changed lately is in memory when the request comes again.
+            await connection.ask(request.replace(f"since={cursor(2)}".encode(), other.encode()))
+            after = await connection.ask(request)
+            assert before[1] == before[0] != after
+            assert b'"content 9"' in after[1]
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_a_cursor_of_another_scope_history_or_key_is_judged_by_the_application(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            await connection.ask(poll(bearer, since=cursor(1)))
+            running.writer.prune(2, 2)
+            await running.service.watch.look()
+            for since in (2, 3):
+                await connection.ask(poll(bearer, since=cursor(since)))
+            for strange, status, code in (
+                (cursor(2, key=b"another key"), b"400", b"cursor-malformed"),
+                (cursor(2)[:-2] + "AA", b"400", b"cursor-malformed"),
+                (cursor(2, epoch="another"), b"409", b"cursor-epoch"),
+                (cursor(NEWEST_SEQ + 1), b"409", b"cursor-ahead"),
+                (cursor(1), b"410", b"cursor-expired"),
+                (cursor(2, "T-SOUTH"), b"200", b'"insert":[{"accountId":"A1"'),
+                (cursor(2) + "&since=" + cursor(3), b"400", b"parameter-invalid"),
+            ):
+                asked = server.asked
+                head, body = await connection.ask(poll(bearer, since=strange))
+                assert head.split()[1] == status, code
+                assert code in body
+                assert server.asked == asked + 1
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_a_cursor_in_another_place_of_the_request_is_none(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            for since in (1, 3):
+                referred = f"Referer: /v1/delta?since={cursor(since)}"
+                first_sync = poll(bearer, "T-NORTH", referred).replace(b"?since=4", b"")
+                for _ in range(2):
+                    head, _ = await connection.ask(first_sync)
+                    assert b"sync-mode: replace" in head
+            assert server.asked == 4
+            empty = poll(bearer, "T-NORTH", "Referer: /?since=", since=cursor(1))
+            for _ in range(2):
+                await connection.ask(empty)
+            moved = empty.replace(cursor(1).encode(), b"").replace(b"/?since=", f"/?since={cursor(1)}".encode())
+            head, _ = await connection.ask(moved)
+            assert head.split()[1] == b"400"
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_a_withdrawn_token_and_a_limit_hold_for_those_who_go_on(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"], sub="one")
+        async with server.listening() as connect:
+            connection = await connect()
+            await connection.ask(poll(bearer, since=cursor(3)))
+            now = time.time()
+            with monkeypatch.context() as later:
+                later.setattr(auth, "time", SimpleNamespace(time=lambda: now + auth.REMEMBER_SECONDS + 1))
+                await connection.ask(poll(bearer, since=cursor(4)))
+                assert server.asked == 2, "its token is verified again"
+            statuses = [(await connection.ask(poll(bearer, since=cursor(n % 2 + 3))))[0].split()[1] for n in range(20)]
+            assert statuses[0] == b"200"
+            assert statuses[-1] == b"429", "each counts"
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY, caller_requests_per_second=1)
+
+
+def test_each_delivery_is_recorded_with_the_cursor_that_was_brought(
+    run: RunScenario, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        with caplog.at_level("INFO", logger="delta_service.audit"):
+            async with server.listening() as connect:
+                connection = await connect()
+                for since in (3, 4, 3):
+                    await connection.ask(poll(bearer, since=cursor(since)))
+                assert server.asked == 1
+                for since in (3, 4):
+                    await connection.ask(poll(bearer, "T-NORTH", "X-Request-Id: its-own", since=cursor(since)))
+            write_records()
+        lines = [record.getMessage() for record in caplog.records]
+        assert [line.split()[2] for line in lines] == [f"from={since}@T-NORTH" for since in (3, 4, 3, 3, 4)]
+        ids = [line.split("request=")[1] for line in lines]
+        assert len(set(ids[:3])) == 3
+        assert ids[3:] == ["its-own"] * 2
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_those_who_go_on_may_send_their_requests_in_any_pieces(run: RunScenario) -> None:
+    async def answers(connection: Connection, stream: bytes, cuts: list[int], count: int) -> list[tuple[bytes, bytes]]:
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            connection.send(stream[start:end])
+            await asyncio.sleep(0)
+        return [await connection.answer() for _ in range(count)]
+
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        kinds = [poll(bearer, since=cursor(since)) for since in range(1, NEWEST_SEQ + 1)]
+        async with server.listening() as connect:
+            connection = await connect()
+            expected = {kind: await connection.ask(kind) for kind in kinds}
+            chance = random.Random(1)
+            for _ in range(40):
+                asked = chance.choices(kinds, k=chance.randint(1, 6))
+                stream = b"".join(asked)
+                cuts = sorted(chance.choices(range(1, len(stream)), k=chance.randint(0, 4)))
+                assert await answers(connection, stream, cuts, len(asked)) == [expected[kind] for kind in asked]
+        assert server.asked < 40 * 6
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)

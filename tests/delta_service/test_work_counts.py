@@ -1,0 +1,97 @@
+"""What an answer costs, counted in calls and statements, not in seconds: no machine is too slow or too busy for that.
+
+A bound is a little above what it was when it was set. Who needs more may raise it, knowing what devices pay.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from delta_service.store.sqlite import SqliteConnection
+from tests.delta_service.conftest import A1, A3, C1, WORLDS, Running, RunScenario, token, world
+from tests.delta_service.connections import Server, poll
+from tests.delta_service.test_follow_ups import HISTORY, NEWEST_SEQ, cursor
+
+R = TypeVar("R")
+
+CALLS_OF_A_REPEATED_POLL = 15
+CALLS_OF_A_KNOWN_DELTA = 26
+CALLS_OF_A_NEW_CURSOR = 40
+CALLS_OF_A_FIRST_DELTA = 260
+# What a transaction begins and ends with, the horizons, and four questions.
+STATEMENTS_OF_A_FIRST_DELTA = 7
+
+
+def counted(work: Callable[[], R]) -> tuple[int, R]:
+    """Calls of functions, in Python and in C, and the result."""
+    count = 0
+
+    def note(_: FrameType, event: str, __: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        result = work()
+    finally:
+        sys.setprofile(None)
+    return count, result
+
+
+@pytest.fixture
+def engine() -> str:
+    return "sqlite"
+
+
+def test_a_known_answer_takes_a_few_calls_and_no_statement(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(running: Running) -> None:
+        server, service, bearer = Server(running), running.service, token(["T-NORTH"])
+        quiet, news = poll(bearer, since=NEWEST_SEQ), poll(bearer, since=cursor(3))
+        async with server.listening() as connect:
+            connection = await connect()
+            for request in (quiet, quiet, news):
+                await connection.ask(request)
+        monkeypatch.setattr(service._pool, "_call", None)
+        for find, request, most in (
+            (service.repeats.find, quiet, CALLS_OF_A_REPEATED_POLL),
+            (service.follow_ups.find, news, CALLS_OF_A_KNOWN_DELTA),
+            (service.follow_ups.find, poll(bearer, since=cursor(4)), CALLS_OF_A_KNOWN_DELTA + CALLS_OF_A_NEW_CURSOR),
+        ):
+            calls, answer = counted(partial(find, request))
+            assert answer is not None
+            assert calls <= most
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_a_first_delta_asks_the_store_a_few_times_and_the_next_with_another_cursor_not_at_all(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        pool, statements, calls = running.service._pool, list[str](), list[int]()
+        here = pool.run_here
+
+        def noted(work: Callable[[Any], Any]) -> Any:
+            connection = cast(SqliteConnection, pool._reader()._connection)
+            connection.exec_trace = lambda _, sql, __: statements.append(sql) is None
+            count, result = counted(partial(here, work))
+            calls.append(count)
+            return result
+
+        monkeypatch.setattr(pool, "run_here", noted)
+        for since in (1, 2, 3):
+            await running.device("T-NORTH").get("north", since=cursor(since))
+        assert len(statements) == STATEMENTS_OF_A_FIRST_DELTA
+        assert calls[0] <= CALLS_OF_A_FIRST_DELTA
+        others = world({A1: 1, A3: 3, C1: 1}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3, C1]})
+        await running.publish([*WORLDS, others])
+        await running.device("T-NORTH").get("north", since=cursor(1))
+        assert len(statements) == STATEMENTS_OF_A_FIRST_DELTA, "what happens in other territories costs nothing here"
+
+    run(scenario)
