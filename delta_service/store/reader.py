@@ -99,6 +99,9 @@ class DeltaStoreReader:
             few = parameters | {"few": few_rows // count}
             reach = self._connection.execute(questions.reach(count), few).fetchone() or ()
             since_seq = max(horizon_seq, *(seq or 0 for seq in reach))
+            if since_seq > view.seq:
+                # The store is ahead of what is asked about.
+                return nothing_known(view.seq)
             parameters |= {"since": since_seq}
             found = list(self._connection.execute(sql.versions, parameters | {"limit": RECENT_VERSIONS + 1}))
             if len(found) > RECENT_VERSIONS:

@@ -102,8 +102,9 @@ def _operations(row: RecentRow, since_seq: int, now_seq: int) -> _Operations:
 
 def _steps(row: RecentRow, since_seq: int, now_seq: int) -> list[tuple[int, int | None, int | None]]:
     """The row's version as such and in the view (None: there is none), from ``since_seq`` on at each change."""
-    versions: dict[int, int | None] = {to_seq: None for _, to_seq, _ in row.versions}
-    versions |= {max(from_seq, since_seq): version for from_seq, _, version in row.versions}
+    lasting = [version for version in row.versions if version[1] > since_seq]
+    versions: dict[int, int | None] = {to_seq: None for _, to_seq, _ in lasting}
+    versions |= {max(from_seq, since_seq): version for from_seq, _, version in lasting}
     seeing: dict[int, int] = defaultdict(int)
     for from_seq, to_seq in row.intervals:
         seeing[max(from_seq, since_seq)] += 1
