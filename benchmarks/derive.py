@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -41,13 +43,13 @@ def realign() -> list[Measurement]:
         moves = 0
         with published(size) as stores:
             for number in range(ROUNDS):
-                before = _membership(stores.warehouse)
+                before, store = _membership(stores.warehouse), _set_aside(stores)
                 move_a_tenth(stores.warehouse, number)
                 result = _publish(stores, costs)
                 moves = result.inserted + result.deleted
                 _check_bodies(stores.warehouse, result.seq)
                 costs.anti_join.append(_anti_join(before, _membership(stores.warehouse)))
-                costs.inserts.append(_bare_inserts(stores, result.seq))
+                costs.inserts.append(_bare_inserts(stores, result.seq, store))
         found += compared(f"realign {size.name}, {moves} moves: derive", costs.derive, ANTI_JOIN_NAME, costs.anti_join)
         found += compared(f"realign {size.name}, {moves} moves: publish", costs.publish, INSERTS_NAME, costs.inserts)
     return found
@@ -113,10 +115,19 @@ def _anti_join(before: object, after: object) -> Cost:
         return cost(both_ways)
 
 
-def _bare_inserts(stores: Stores, seq: int) -> Cost:
-    """The rows that the publication left behind, keys known and in order, into tables of the same shape and size.
+def _set_aside(stores: Stores) -> Path:
+    """A copy of the delta store as it is."""
+    checkpointed = apsw.Connection(str(stores.folder / "delta.sqlite"))
+    checkpointed.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    checkpointed.close()
+    return Path(shutil.copyfile(stores.folder / "delta.sqlite", stores.folder / "before.sqlite"))
 
-    That is the store as it was before: its rows of the publication are taken out, and put back in one transaction.
+
+def _bare_inserts(stores: Stores, seq: int, before: Path) -> Cost:
+    """The rows that the publication left behind, keys known and in order, into the store as it was before.
+
+    Intervals that it ended are taken out there first, and put back with their end, in the one transaction with all
+    others.
     """
     tables = {
         "visibility": "from_seq = :seq OR to_seq = :seq",
@@ -124,15 +135,17 @@ def _bare_inserts(stores: Stores, seq: int) -> Cost:
         "row_body": "body_key IN (SELECT body_key FROM row_version WHERE from_seq = :seq)",
         "head": "seq = :seq",
     }
-    connection = SqliteEngine(stores.folder / "delta.sqlite").open_writer()
+    newest = SqliteEngine(stores.folder / "delta.sqlite").open_reader()
     rows: dict[str, list[tuple[Any, ...]]] = {}
     for table, condition in tables.items():
-        rows[table] = list(connection.execute(f"SELECT * FROM {table} WHERE {condition}", {"seq": seq}))
+        rows[table] = list(newest.execute(f"SELECT * FROM {table} WHERE {condition}", {"seq": seq}))
+    newest.close()
+    connection = SqliteEngine(before).open_writer()
     with connection:
-        for table, condition in reversed(tables.items()):
-            if table != "row_body":
-                connection.execute(f"DELETE FROM {table} WHERE {condition}", {"seq": seq})
-        connection.executemany("DELETE FROM row_body WHERE body_key = ?", [(row[0],) for row in rows["row_body"]])
+        connection.executemany(
+            "DELETE FROM visibility WHERE territory = ? AND object = ? AND row_key = ? AND from_seq = ?",
+            (row[:4] for row in rows["visibility"] if row[4] == seq),
+        )
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def insert() -> None:
@@ -144,4 +157,5 @@ def _bare_inserts(stores: Stores, seq: int) -> Cost:
 
     spent = cost(insert)
     connection.close()
+    before.unlink()
     return spent
