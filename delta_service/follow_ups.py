@@ -72,8 +72,10 @@ class FollowUps:
     def find(self, content: bytes) -> Wire | None:
         """The answer to a request, which is recorded as given. None: ask the application."""
         state = self._watch.state
+        if state is None or state is not self._state:
+            return None
         cursor = _CURSOR.search(content, 0, MAX_REQUEST_BYTES)
-        if cursor is None or state is None or state is not self._state:
+        if cursor is None:
             return None
         asked = self._asked.kept(_but_cursor(content, cursor))
         if asked is None or (claims := self._authenticator.remembered(asked.authorization)) is None:
@@ -107,10 +109,11 @@ class FollowUps:
 
         ``question`` is by the name that all with this answer share; ``state`` is the store's.
         """
-        known, cursor = known_again(request), None
-        if known is not None and not answer.large and request.if_none_match is None and request.prefer is None:
-            cursor = _CURSOR.search(known.content)
-        if known is None or cursor is None or request.request_id.encode() in known.content:
+        known = known_again(request)
+        if known is None or answer.large or request.if_none_match is not None or request.prefer is not None:
+            return
+        cursor = _CURSOR.search(known.content)
+        if cursor is None or request.request_id.encode() in known.content:
             return
         anchor = _anchor(cursor[1], state.cursor_key, state.epoch)
         # What was found must be the cursor, and all of it.
@@ -118,11 +121,17 @@ class FollowUps:
             return
         if state is not self._state:
             self._told, self._state = _nothing_told(), state
-        form = repr((replace(query, since=None), coding)).encode()
-        view = view_name(question.scope, state.published_seq, state)
-        asked = _Asked(known.authorization, request.territory, form, state, question.scope, view)
-        self._asked.keep(_but_cursor(known.content, cursor), asked)
-        self._told.keep((question.scope, form, question.anchors[0].seq), _Told(wire_of(answer), delivery))
+        request_name = _but_cursor(known.content, cursor)
+        asked = self._asked.kept(request_name)
+        if asked is None:
+            form = repr((replace(query, since=None), coding)).encode()
+            view = view_name(question.scope, state.published_seq, state)
+            asked = _Asked(known.authorization, request.territory, form, state, question.scope, view)
+            self._asked.keep(request_name, asked)
+        # The same bytes have the same form in each state of the store; the scope they are about may be another one.
+        told_name = question.scope, asked.form, question.anchors[0].seq
+        if self._told.kept(told_name) is None:
+            self._told.keep(told_name, _Told(wire_of(answer), delivery))
 
 
 def _nothing_told() -> SharedResults[_Told]:
