@@ -47,16 +47,15 @@ class _Operations(NamedTuple):
 class Recent:
     """The differences between a view and its earlier selves."""
 
-    since_seq: int
-    """The earliest publication whose difference is known."""
     starts: list[int]
-    """Publications from which on the difference is another one; ``since_seq`` first."""
+    """Publications from which on the difference is another one, in order; before the first it is not known."""
     size_bytes: int
     _operations: list[_Operations]
 
     def start_of(self, seq: int) -> int | None:
         """The earliest publication with the same difference, so that it names them all; None where it is not known."""
-        return self.starts[bisect_right(self.starts, seq) - 1] if seq >= self.since_seq else None
+        place = bisect_right(self.starts, seq)
+        return self.starts[place - 1] if place else None
 
     def difference(self, seq: int) -> list[DeltaRow]:
         """What differs since a publication that is known, in (object, row) order."""
@@ -65,8 +64,8 @@ class Recent:
 
 
 def nothing_known(now_seq: int) -> Recent:
-    """Of a view of which too much changed."""
-    return Recent(now_seq, [now_seq], ROW_OVERHEAD_BYTES, [])
+    """For a view of which too much changed: it does not differ from itself, and about earlier ones nothing is said."""
+    return Recent([now_seq], ROW_OVERHEAD_BYTES, [])
 
 
 def recent_of(rows: Iterable[RecentRow], since_seq: int, now_seq: int) -> Recent:
@@ -76,7 +75,7 @@ def recent_of(rows: Iterable[RecentRow], since_seq: int, now_seq: int) -> Recent
         operations.append(_operations(row, since_seq, now_seq))
         size_bytes += len(row.body or b"") + ROW_OVERHEAD_BYTES
     starts = sorted({since_seq}.union(*(each.starts for each in operations)))
-    return Recent(since_seq, starts, size_bytes, operations)
+    return Recent(starts, size_bytes, operations)
 
 
 def _operations(row: RecentRow, since_seq: int, now_seq: int) -> _Operations:

@@ -250,11 +250,11 @@ def test_what_is_told_from_memory_is_what_the_store_would_say(engine: str, chanc
         scope, now_seq = random_scope(chance), chance.randint(body_horizon, newest)
         now, generation = store.view(scope, now_seq), store.state().generation
         recent = store.reader.recent(now, generation=generation, few_rows=chance.choice([0, 1, 2, 3, 100]))
-        assert recent.start_of(recent.since_seq - 1) is None
+        assert recent.start_of(recent.starts[0] - 1) is None
         for seq in range(horizon, now_seq + 1):
             start_seq = recent.start_of(seq)
             if start_seq is None:
-                assert seq < recent.since_seq
+                assert seq < recent.starts[0]
                 continue
             rows, _ = store.reader.page(store.view(scope, seq), now, (), generation=generation, limit=1000)
             assert recent.difference(seq) == rows
