@@ -153,10 +153,11 @@ def _newest(value: str, row: str, seq: str) -> str:
 
 @lru_cache(maxsize=16)
 def reach(territories: int) -> str:
-    """For each territory the publication after which few of its intervals were touched; NULL where few ever were."""
-    each = """(SELECT touched_seq FROM visibility WHERE territory = :territory{}
-        ORDER BY touched_seq DESC LIMIT 1 OFFSET :few)"""
-    return "SELECT " + ", ".join(each.format(position) for position in range(territories))
+    """The publication after which few intervals of each territory were touched; 0 where few ever were."""
+    each = """SELECT (SELECT touched_seq FROM visibility WHERE territory = :territory{}
+        ORDER BY touched_seq DESC LIMIT 1 OFFSET :few) AS seq"""
+    parts = " UNION ALL ".join(each.format(position) for position in range(territories))
+    return f"SELECT coalesce(max(seq), 0) FROM ({parts}) AS reach"
 
 
 class RecentSql(NamedTuple):

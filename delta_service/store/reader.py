@@ -97,8 +97,8 @@ class DeltaStoreReader:
         with self._connection.snapshot():
             horizon_seq = self._check_horizons(View((), view.seq), view, generation)
             few = parameters | {"few": few_rows // count}
-            reach = self._connection.execute(questions.reach(count), few).fetchone() or ()
-            since_seq = max(horizon_seq, *(seq or 0 for seq in reach))
+            reach: int = self._connection.execute(questions.reach(count), few).get
+            since_seq = max(horizon_seq, reach)
             if since_seq > view.seq:
                 # The store is ahead of what is asked about.
                 return nothing_known(view.seq)
