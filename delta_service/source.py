@@ -81,26 +81,28 @@ class ViewSource:
         return question.since(start_seq), True
 
     async def page(self, question: Question, now_seq: int, state: StoreState, coding: str | None) -> Page:
-        parts, now, form = parts_of(question, now_seq, state), _view(question, now_seq, state), question.form(state)
         key = _page_key(question, now_seq, state, coding)
+        if (page := self._pages.kept(key)) is not None:
+            return page
+        form = question.form(state)
 
         def finished(rows: list[DeltaRow], after: Position | None) -> Page:
             body, found_coding = compress(json_body(rows, form), coding)
             return Page(body, found_coding, counts_of(rows), after)
 
+        recent = await self._recent_for(question, now_seq, state)
+        if recent is not None:
+            rows = recent.difference(question.anchors[0].seq)
+            page = finished([row for row in rows if row.object in form.keys], None)
+            self._pages.keep(key, page)
+            return page
+        parts, now = parts_of(question, now_seq, state), _view(question, now_seq, state)
+
         def read(reader: DeltaStoreReader) -> Page:
             with metrics.READ_SECONDS.time():
                 return finished(*read_rows(reader, parts, now, state.generation, question.limit, question.after))
 
-        recent = await self._recent_for(question, now_seq, state)
-        if recent is None:
-            return await self._pages.get(key, lambda: self.ask(question, read))
-        page = self._pages.kept(key)
-        if page is None:
-            rows = recent.difference(question.anchors[0].seq)
-            page = finished([row for row in rows if row.object in form.keys], None)
-            self._pages.keep(key, page)
-        return page
+        return await self._pages.get(key, lambda: self.ask(question, read))
 
     async def lines(
         self, question: Question, now_seq: int, state: StoreState, counts: Counts
