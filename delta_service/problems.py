@@ -16,7 +16,7 @@ from delta_service.answers import Answer
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class ProblemError(Exception):
@@ -78,8 +78,9 @@ def refusal(error: Exception, request_id: str) -> Answer:
 
 def request_id_of(given: bytes | None) -> str:
     """The caller's ``X-Request-Id`` if it is harmless, else a new one."""
-    text = "" if given is None else given.decode("latin-1")
-    return text if text and _REQUEST_ID.fullmatch(text) else new_request_id()
+    if given is None or not _REQUEST_ID.fullmatch(given):
+        return new_request_id()
+    return given.decode()
 
 
 def new_request_id() -> str:
