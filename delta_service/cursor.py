@@ -7,9 +7,7 @@ some objects only has an anchor of its own for the others, so that nothing is lo
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64encode
-from binascii import Error as Base64Error
-from binascii import a2b_base64
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +19,6 @@ from delta_service.store.views import Position
 
 MAC_BYTES = 16
 MAX_TOKEN_CHARACTERS = 100_000
-_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 
 
 class TokenError(ValueError):
@@ -121,7 +118,7 @@ def _open(kind: str, text: str) -> tuple[Any, bytes]:
         if found_kind != kind or len(text) > MAX_TOKEN_CHARACTERS:
             raise TokenError
         return orjson.loads(_bytes(payload)), _bytes(signature)
-    except (Base64Error, ValueError) as error:
+    except ValueError as error:
         raise TokenError from error
 
 
@@ -147,5 +144,4 @@ def _text(content: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    # ``urlsafe_b64decode`` does the same, with three times the calls; each delta needs it twice.
-    return a2b_base64(text.encode("ascii").translate(_STANDARD_ALPHABET) + b"=" * (-len(text) % 4))
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

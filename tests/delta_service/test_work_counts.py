@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 CALLS_OF_A_REPEATED_POLL = 15
 CALLS_OF_A_KNOWN_DELTA = 26
-CALLS_OF_A_NEW_CURSOR = 40
+CALLS_OF_A_NEW_CURSOR = 50
 CALLS_OF_A_FIRST_DELTA = 260
 # What a transaction begins and ends with, the horizons, and four questions.
 STATEMENTS_OF_A_FIRST_DELTA = 7
