@@ -50,18 +50,21 @@ _unwritten: list[tuple[Delivery, Sequence[Anchor], str | None]] = []
 
 def write_records() -> None:
     """Count and log what was recorded. It is done in one go: between answers it takes twice as long."""
-    totals, size_bytes = Counts(), 0
-    with LINES.together():
-        for delivery, anchors, request_id in _unwritten:
-            delivery.requests.inc()
-            totals.add(delivery.counts)
-            size_bytes += delivery.size_bytes
-            _log(delivery, anchors, request_id or new_request_id())
+    # Should a line fail, nothing is counted twice or not at all.
+    records = _unwritten.copy()
     _unwritten.clear()
+    totals, size_bytes = Counts(), 0
+    for delivery, _, _ in records:
+        delivery.requests.inc()
+        totals.add(delivery.counts)
+        size_bytes += delivery.size_bytes
     metrics.INSERTED.inc(totals.insert)
     metrics.UPDATED.inc(totals.update)
     metrics.DELETED.inc(totals.deleted)
     metrics.BYTES.inc(size_bytes)
+    with LINES.together():
+        for delivery, anchors, request_id in records:
+            _log(delivery, anchors, request_id or new_request_id())
 
 
 def _log(delivery: Delivery, anchors: Sequence[Anchor], request_id: str) -> None:

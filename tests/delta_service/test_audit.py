@@ -1,0 +1,66 @@
+"""Records of deliveries: each is counted and logged once, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
+
+from delta_service import audit
+from delta_service.audit import HOLD_RECORDS, HOLD_SECONDS, Delivery, write_records
+from delta_service.body import Counts
+
+
+class Deliveries:
+    """Of one answer, to many."""
+
+    def __init__(self) -> None:
+        write_records()
+        self._registry = CollectorRegistry()
+        requests = Counter("requests", "Of these alone.", registry=self._registry)
+        self._delivery = Delivery("page", ("T-NORTH",), "epoch", 3, Counts(1, 2, 3), 100, requests)
+        self._bytes_before = self._bytes()
+
+    def record(self, count: int) -> None:
+        for _ in range(count):
+            self._delivery.record((), None)
+
+    def counted(self) -> tuple[float | None, float]:
+        """Requests and bytes."""
+        return self._registry.get_sample_value("requests_total"), self._bytes() - self._bytes_before
+
+    def _bytes(self) -> float:
+        return REGISTRY.get_sample_value("delta_body_bytes_total") or 0.0
+
+
+def test_a_line_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise RuntimeError
+
+    async def scenario() -> None:
+        deliveries = Deliveries()
+        deliveries.record(3)
+        with monkeypatch.context() as broken:
+            broken.setattr(audit, "trace_delivery", failing)
+            with pytest.raises(RuntimeError):
+                write_records()
+        write_records()
+        assert deliveries.counted() == (3, 300)
+
+    asyncio.run(scenario())
+
+
+def test_records_are_held_until_they_are_many_or_a_moment_has_passed(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        deliveries = Deliveries()
+        with caplog.at_level("INFO", logger="delta_service.audit"):
+            deliveries.record(HOLD_RECORDS - 1)
+            assert not caplog.records
+            deliveries.record(2)
+            assert len(caplog.records) == HOLD_RECORDS
+            await asyncio.sleep(2 * HOLD_SECONDS)
+            assert len(caplog.records) == HOLD_RECORDS + 1
+        assert deliveries.counted() == (HOLD_RECORDS + 1, 100 * (HOLD_RECORDS + 1))
+
+    asyncio.run(scenario())
