@@ -21,7 +21,7 @@ from delta_service.question import Question
 from delta_service.repeats import MAX_REQUEST_BYTES, Wire, known_again, wire_of
 from delta_service.scope import Scope, asked_scope
 from delta_service.scoped_request import ScopedRequest
-from delta_service.sharing import SharedResults
+from delta_service.sharing import OfState, SharedResults
 from delta_service.source import ViewName, ViewSource, view_name
 from delta_service.store.views import StoreState
 from delta_service.watch import StoreWatch
@@ -66,13 +66,12 @@ class FollowUps:
         self._watch = watch
         self._source = source
         self._asked: SharedResults[_Asked] = SharedResults(MAX_BYTES, lambda _: ASKED_BYTES)
-        self._state: StoreState | None = None
-        self._told = _nothing_told()
+        self._told = OfState(_nothing_told)
 
     def find(self, content: bytes) -> Wire | None:
         """The answer to a request, which is recorded as given. None: ask the application."""
         state = self._watch.state
-        if state is None or state is not self._state:
+        if state is None or state is not self._told.state:
             return None
         cursor = _CURSOR.search(content, 0, MAX_REQUEST_BYTES)
         if cursor is None:
@@ -89,7 +88,7 @@ class FollowUps:
             except ProblemError:
                 return None
         recent = self._source.recent_at_hand(asked.view) if anchor.scope == asked.scope else None
-        told = self._told.kept((asked.scope, asked.form, recent.start_of(anchor.seq))) if recent else None
+        told = self._told.results.kept((asked.scope, asked.form, recent.start_of(anchor.seq))) if recent else None
         if told is None or not claims.caller.admits():
             return None
         told.delivery.record((anchor,), None)
@@ -119,8 +118,6 @@ class FollowUps:
         # What was found must be the cursor, and all of it.
         if anchor is None or query.since != Cursor(state.epoch, (anchor,)):
             return
-        if state is not self._state:
-            self._told, self._state = _nothing_told(), state
         request_name = _but_cursor(known.content, cursor)
         asked = self._asked.kept(request_name)
         if asked is None:
@@ -129,9 +126,9 @@ class FollowUps:
             asked = _Asked(known.authorization, request.territory, form, state, question.scope, view)
             self._asked.keep(request_name, asked)
         # The same bytes have the same form in each state of the store; the scope they are about may be another one.
-        told_name = question.scope, asked.form, question.anchors[0].seq
-        if self._told.kept(told_name) is None:
-            self._told.keep(told_name, _Told(wire_of(answer), delivery))
+        told, told_name = self._told.at(state), (question.scope, asked.form, question.anchors[0].seq)
+        if told.kept(told_name) is None:
+            told.keep(told_name, _Told(wire_of(answer), delivery))
 
 
 def _nothing_told() -> SharedResults[_Told]:

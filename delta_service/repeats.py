@@ -13,7 +13,7 @@ from prometheus_client import Counter
 from delta_service.answers import Answer
 from delta_service.auth import Authenticator
 from delta_service.scoped_request import ScopedRequest
-from delta_service.sharing import SharedResults
+from delta_service.sharing import OfState, SharedResults
 from delta_service.store.views import StoreState
 from delta_service.watch import StoreWatch
 
@@ -50,13 +50,12 @@ class Repeats:
     def __init__(self, authenticator: Authenticator, watch: StoreWatch) -> None:
         self._authenticator = authenticator
         self._watch = watch
-        self._state: StoreState | None = None
-        self._kept = _nothing_kept()
+        self._kept = OfState(_nothing_kept)
 
     def find(self, content: bytes) -> Wire | None:
         """The answer to a request that came before; it is counted as given. None: ask elsewhere."""
-        repeated = self._kept.kept(content)
-        if repeated is None or self._watch.state is not self._state:
+        repeated = self._kept.results.kept(content)
+        if repeated is None or self._watch.state is not self._kept.state:
             return None
         claims = self._authenticator.remembered(repeated.request.authorization)
         if claims is None or not claims.caller.admits():
@@ -67,11 +66,8 @@ class Repeats:
     def keep(self, request: ScopedRequest, answer: Answer, counter: Counter, state: StoreState) -> None:
         """Answer such a request so, while there is room and ``state`` is the store's."""
         known = known_again(request)
-        if known is None:
-            return
-        if state is not self._state:
-            self._kept, self._state = _nothing_kept(), state
-        self._kept.keep(known.content, _Repeated(known, wire_of(answer), counter))
+        if known is not None:
+            self._kept.at(state).keep(known.content, _Repeated(known, wire_of(answer), counter))
 
 
 def known_again(request: ScopedRequest) -> Known | None:

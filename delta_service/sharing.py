@@ -1,4 +1,4 @@
-"""Results that many callers want at once: made once, kept while there is room."""
+"""Results that many callers want at once: made once, kept while there is room, or for one state of the store."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
+
+from delta_service.store.views import StoreState
 
 R = TypeVar("R")
 
@@ -59,3 +61,21 @@ class SharedResults(Generic[R]):
             del self._making[key]
         self.keep(key, result)
         return result
+
+
+class OfState(Generic[R]):
+    """What holds for one state of the store only: with the first that is asked about another it begins anew.
+
+    Not emptied, but left behind, so that what is still being made for the old state finds its way there.
+    """
+
+    def __init__(self, begin: Callable[[], R]) -> None:
+        self._begin = begin
+        self.state: StoreState | None = None
+        self.results = begin()
+        """What holds for :attr:`state`."""
+
+    def at(self, state: StoreState) -> R:
+        if state is not self.state:
+            self.results, self.state = self._begin(), state
+        return self.results
