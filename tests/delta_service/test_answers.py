@@ -11,8 +11,10 @@ import pytest
 from backports import zstd
 
 from delta_service.audit import write_records
+from delta_service.cursor import Anchor, Cursor, decode_cursor
+from delta_service.store.reader import FEW_ROWS
 from tests.delta_service.conftest import A1, A2, A3, C1, WORLDS, Running, RunScenario, world
-from tests.delta_service.model import OBJECTS, body_of, digest_of, full_copy, published_at, version_of
+from tests.delta_service.model import IDENTITY, OBJECTS, World, body_of, digest_of, full_copy, published_at, version_of
 
 ROWS_TO_COMPRESS = [("account", f"B{number}") for number in range(50)]
 
@@ -411,6 +413,33 @@ def test_many_devices_with_one_question_cost_one_read(
         assert len(reads) == 1
 
     run(scenario)
+
+
+def test_a_cursor_from_before_what_is_remembered_gets_all_that_changed(run: RunScenario) -> None:
+    many = [("account", f"B{number}") for number in range(FEW_ROWS + 1)]
+
+    def changed(many_content: int, content: int) -> World:
+        return world(dict.fromkeys(many, many_content) | {A1: content}, {"T-NORTH": [A1, *many]})
+
+    async def scenario(running: Running) -> None:
+        device = running.device("T-NORTH")
+        for since, count in ((3, 1), (2, 1), (1, FEW_ROWS + 2)):
+            assert len((await device.get("north", since=since)).json()["account"]["update"]) == count
+
+    worlds = [World(), changed(1, 1), changed(2, 2), changed(2, 2), changed(2, 3)]
+    run(scenario, worlds=worlds)
+
+
+def test_who_asks_for_some_objects_keeps_for_the_others_the_cursor_that_was_brought(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        device = running.device("T-NORTH")
+        # The difference since then is that since 3.
+        since = Cursor(IDENTITY.epoch, (Anchor(("T-NORTH",), 4, None),)).encode(IDENTITY.cursor_key)
+        found = (await device.get("north", since=since, objects="account")).headers["sync-cursor"]
+        others = decode_cursor(found, IDENTITY.cursor_key, IDENTITY.epoch).anchors[1]
+        assert others == Anchor(("T-NORTH",), 4, ("contact", "order"))
+
+    run(scenario, published=5, worlds=[*WORLDS, world({A1: 2, C1: 2}, {"T-NORTH": [A1, C1]})])
 
 
 def test_the_store_may_be_replaced_under_a_running_service(run: RunScenario) -> None:

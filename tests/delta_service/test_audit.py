@@ -20,18 +20,21 @@ class Deliveries:
         self._registry = CollectorRegistry()
         requests = Counter("requests", "Of these alone.", registry=self._registry)
         self._delivery = Delivery("page", ("T-NORTH",), "epoch", 3, Counts(1, 2, 3), 100, requests)
-        self._bytes_before = self._bytes()
+        self._before = self._told()
 
     def record(self, count: int) -> None:
         for _ in range(count):
             self._delivery.record((), None)
 
-    def counted(self) -> tuple[float | None, float]:
-        """Requests and bytes."""
-        return self._registry.get_sample_value("requests_total"), self._bytes() - self._bytes_before
+    def counted(self) -> tuple[float, ...]:
+        """Requests, bytes, and rows by operation."""
+        requests = self._registry.get_sample_value("requests_total") or 0.0
+        return requests, *(now - before for now, before in zip(self._told(), self._before, strict=True))
 
-    def _bytes(self) -> float:
-        return REGISTRY.get_sample_value("delta_body_bytes_total") or 0.0
+    def _told(self) -> list[float]:
+        operations = [{"operation": name} for name in ("insert", "update", "deleted")]
+        rows = [REGISTRY.get_sample_value("delta_rows_total", operation) for operation in operations]
+        return [value or 0.0 for value in (REGISTRY.get_sample_value("delta_body_bytes_total"), *rows)]
 
 
 def test_a_line_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +49,7 @@ def test_a_line_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytes
             with pytest.raises(RuntimeError):
                 write_records()
         write_records()
-        assert deliveries.counted() == (3, 300)
+        assert deliveries.counted() == (3, 300, 3, 6, 9)
 
     asyncio.run(scenario())
 
@@ -61,6 +64,6 @@ def test_records_are_held_until_they_are_many_or_a_moment_has_passed(caplog: pyt
             assert len(caplog.records) == HOLD_RECORDS
             await asyncio.sleep(2 * HOLD_SECONDS)
             assert len(caplog.records) == HOLD_RECORDS + 1
-        assert deliveries.counted() == (HOLD_RECORDS + 1, 100 * (HOLD_RECORDS + 1))
+        assert deliveries.counted()[:2] == (HOLD_RECORDS + 1, 100 * (HOLD_RECORDS + 1))
 
     asyncio.run(scenario())

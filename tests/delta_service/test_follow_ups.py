@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from delta_service import auth
+from delta_service.answers import SMALL_BYTES
 from delta_service.audit import write_records
 from delta_service.cursor import Anchor, Cursor
 from tests.delta_service.conftest import A1, A2, C1, Running, RunScenario, token, world
@@ -150,8 +152,117 @@ def test_a_cursor_in_another_place_of_the_request_is_none(run: RunScenario) -> N
             moved = empty.replace(cursor(1).encode(), b"").replace(b"/?since=", f"/?since={cursor(1)}".encode())
             head, _ = await connection.ask(moved)
             assert head.split()[1] == b"400"
+            # Another spelling of the name, which has a number, beside what only looks like the parameter.
+            expected = await connection.ask(poll(bearer, since=3))
+            for since in (2, 2, 3):
+                spelt = poll(bearer, "T-NORTH", f"Referer: /?since={cursor(since)}", since=3)
+                assert await connection.ask(spelt.replace(b"?since=3", b"?%73ince=3")) == expected
 
     run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_each_form_of_a_question_has_its_own_answer(run: RunScenario) -> None:
+    rows = [("account", f"B{number}") for number in range(50)]
+    worlds = [World(), *(world(dict.fromkeys(rows, n // 2), {"T-NORTH": rows}) for n in range(2, 5))]
+
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            plain, zipped = poll(bearer, since="SINCE"), poll(bearer, "T-NORTH", "Accept-Encoding: gzip", since="SINCE")
+            forms = [plain, zipped, plain.replace(b"SINCE", b"SINCE&versions=true")]
+            first, again = [
+                [await connection.ask(form.replace(b"SINCE", cursor(since).encode())) for form in forms]
+                for since in (1, 2)
+            ]
+            assert again == first
+            assert [b"content-encoding: gzip" in head for head, _ in first] == [False, True, False]
+            assert [b'"_v":' in body for _, body in first] == [False, False, True]
+            assert server.asked == len(forms), "of each form, all but the first are told from memory"
+
+    run(scenario, published=3, worlds=worlds)
+
+
+def test_who_names_the_answer_it_has_or_waits_is_answered_by_the_application(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            head, _ = await connection.ask(poll(bearer, since=cursor(3)))
+            (etag,) = (
+                line.removeprefix(b"etag: ").decode() for line in head.split(b"\r\n") if line.startswith(b"etag")
+            )
+            for since, status in ((1, b"200"), (3, b"304")):
+                head, _ = await connection.ask(poll(bearer, "T-NORTH", f"If-None-Match: {etag}", since=cursor(since)))
+                assert head.split()[1] == status
+            for since in (3, 3, 4):
+                head, _ = await connection.ask(poll(bearer, "T-NORTH", "Prefer: wait=5", since=cursor(since)))
+                assert b"preference-applied: wait=5" in head
+            assert server.asked == 6
+
+    run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
+
+
+def test_a_cursor_of_some_objects_or_of_several_views_is_judged_by_the_application(run: RunScenario) -> None:
+    worlds = [World(), *(world({A1: n, C1: 1}, {"T-NORTH": [A1, C1]}) for n in (1, 2))]
+    account = Anchor(("T-NORTH",), 1, ("account",))
+
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            for _ in range(2):
+                await connection.ask(poll(bearer, since=cursor(1)))
+            assert server.asked == 1
+            others = replace(account, seq=0, objects=("contact", "order"))
+            for anchors in ((account,), (account, others)):
+                since = Cursor(IDENTITY.epoch, anchors).encode(IDENTITY.cursor_key)
+                _, body = await connection.ask(poll(bearer, since=since))
+                assert b'"insert":[{"contactId":"C1"' in body, "its contacts are not those of publication 1"
+            assert server.asked == 3
+
+    run(scenario, published=2, worlds=worlds)
+
+
+def test_a_cursor_ahead_is_refused_where_the_last_change_made_no_difference(run: RunScenario) -> None:
+    # A2 goes from one of the scope's territories to the other.
+    worlds = [
+        World(),
+        *(world({A1: 1, A2: 1}, seen) for seen in ({"T-NORTH": [A1, A2]}, {"T-NORTH": [A1], "T-SOUTH": [A2]})),
+    ]
+
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH", "T-SOUTH"])
+
+        def ask(seq: int) -> bytes:
+            return poll(bearer, since=cursor(seq, "T-NORTH", "T-SOUTH")).replace(b"/v1/territories/T-NORTH", b"/v1")
+
+        async with server.listening() as connect:
+            connection = await connect()
+            for _ in range(2):
+                head, _ = await connection.ask(ask(1))
+                assert head.split()[1] == b"200"
+            assert server.asked == 1
+            head, body = await connection.ask(ask(3))
+            assert head.split()[1] == b"409"
+            assert b"cursor-ahead" in body
+
+    run(scenario, published=2, worlds=worlds)
+
+
+def test_a_large_answer_is_left_to_the_application_which_waits_for_slow_readers(run: RunScenario) -> None:
+    worlds = [World(), *(world({A1: str(n) * (SMALL_BYTES + 1)}, {"T-NORTH": [A1]}) for n in (1, 2))]
+
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            for asked in (1, 2):
+                _, body = await connection.ask(poll(bearer, since=cursor(1)))
+                assert len(body) > SMALL_BYTES
+                assert server.asked == asked
+
+    run(scenario, published=2, worlds=worlds)
 
 
 def test_a_withdrawn_token_and_a_limit_hold_for_those_who_go_on(

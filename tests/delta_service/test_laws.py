@@ -249,7 +249,9 @@ def test_what_is_told_from_memory_is_what_the_store_would_say(engine: str, chanc
         store.writer.prune(horizon := chance.randint(0, newest), body_horizon := chance.randint(horizon, newest))
         scope, now_seq = random_scope(chance), chance.randint(body_horizon, newest)
         now, generation = store.view(scope, now_seq), store.state().generation
-        recent = store.reader.recent(now, generation=generation, few_rows=chance.choice([0, 1, 2, 3, 100]))
+        few_rows = chance.choice([0, 1, 2, 3, 100])
+        recent = store.reader.recent(now, generation=generation, few_rows=few_rows)
+        assert horizon <= recent.starts[0] <= now_seq
         assert recent.start_of(recent.starts[0] - 1) is None
         for seq in range(horizon, now_seq + 1):
             start_seq = recent.start_of(seq)
@@ -258,6 +260,7 @@ def test_what_is_told_from_memory_is_what_the_store_would_say(engine: str, chanc
                 continue
             rows, _ = store.reader.page(store.view(scope, seq), now, (), generation=generation, limit=1000)
             assert recent.difference(seq) == rows
+            assert len(rows) <= few_rows
             assert recent.difference(start_seq) == rows, "all between two starts have the same difference"
 
 
