@@ -10,6 +10,7 @@ import time
 import pytest
 from backports import zstd
 
+from delta_service import source
 from delta_service.audit import write_records
 from delta_service.cursor import Anchor, Cursor, decode_cursor
 from delta_service.store.reader import FEW_ROWS
@@ -440,6 +441,22 @@ def test_who_asks_for_some_objects_keeps_for_the_others_the_cursor_that_was_brou
         assert others == Anchor(("T-NORTH",), 4, ("contact", "order"))
 
     run(scenario, published=5, worlds=[*WORLDS, world({A1: 2, C1: 2}, {"T-NORTH": [A1, C1]})])
+
+
+def test_a_page_outlives_the_publications_that_bring_nothing_to_its_view(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        device = running.device("T-NORTH")
+        before = await device.get("north", since=1)
+        elsewhere = world({A1: 1, A3: 3, C1: 1}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3, C1]})
+        await running.publish([*WORLDS, elsewhere])
+        monkeypatch.setattr(source, "json_body", None)
+        after = await device.get("north", since=1)
+        assert after.content == before.content
+        assert after.headers["sync-cursor"] != before.headers["sync-cursor"]
+
+    run(scenario)
 
 
 def test_the_store_may_be_replaced_under_a_running_service(run: RunScenario) -> None:

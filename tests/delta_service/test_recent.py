@@ -62,6 +62,7 @@ def test_what_was_seen_before_the_earliest_publication_is_no_part_of_it(few_rows
         view = newest(store, "T1")
         found = recent(store, view, few_rows)
         assert found.starts[0] == (4, 3, 2, 0)[few_rows]
+        assert len(found._operations) == min(few_rows, 2)
         assert_true(store.reader, view, found, store.state().generation)
 
 
