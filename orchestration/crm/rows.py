@@ -6,8 +6,11 @@ dates become None. Here the page must be whole or it is an error, and a bad valu
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -106,11 +109,11 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
     quarantined: list[Defect] = []
     ids: list[str] = []
     unfinished: dict[str, list[Link]] = {}
+    if any(local_name(element.tag) != service for element in rows_element):
+        raise CrmAnswerError("an unexpected element among the rows")
     reader = _RowReader(query)
-    for element in rows_element:
-        if local_name(element.tag) != service:
-            raise CrmAnswerError("an unexpected element among the rows")
-        row, more = reader.read(element)
+    for wire in reader.wire_rows(rows_element):
+        row, more = reader.read(wire)
         if isinstance(row, Defect):
             quarantined.append(row)
             ids += [row.row_id] if row.row_id else []
@@ -129,44 +132,64 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
     return Answer(Page(rows, last, record_count, quarantined, start_row, received), ids, unfinished)
 
 
-class _LocalNames(dict[str, str]):
-    """Of each tag met so far."""
+class _FieldNames(dict[str, str]):
+    """The fields asked for, by their tags, of those met so far. Raises KeyError for any other tag."""
+
+    def __init__(self, asked: Container[str]) -> None:
+        super().__init__()
+        self._asked = asked
 
     def __missing__(self, tag: str) -> str:
-        name = self[tag] = local_name(tag)
+        name = local_name(tag)
+        if name not in self._asked:
+            raise KeyError(name)
+        self[tag] = name
         return name
+
+
+class _WireRow(NamedTuple):
+    """Of one row: the fields asked for, the child lists, and a field that is damaged, with the reason."""
+
+    raw: dict[str, str]
+    lists: Mapping[str, etree._Element] = MappingProxyType({})
+    damage: tuple[str, str] | None = None
+
+
+_COUNT_BELOW_ROWS = etree.XPath("count(*/*) + count(*/*/*)")
 
 
 class _RowReader:
     def __init__(self, query: Query) -> None:
+        types = query.types
         self._object = query.object.name
-        self._names = _LocalNames()
-        self._blank: dict[str, Value] = dict.fromkeys(query.types)
-        self._typed = [(name, CONVERTERS[kind]) for name, kind in query.types.items() if kind in CONVERTERS]
+        self._asked = types.keys()
+        self._names = _FieldNames(self._asked)
+        self._strings = [name for name, kind in types.items() if kind not in CONVERTERS and name != ID]
+        self._typed = [(name, CONVERTERS[kind]) for name, kind in types.items() if kind in CONVERTERS]
         self._links = query.links
         self._lists = {link.list for link in query.links}
 
-    def read(self, element: etree._Element) -> tuple[Row | Defect, list[Link]]:
-        lists: dict[str, etree._Element] = {}
-        damage: tuple[str, str] | None = None
-        raw = None if self._lists else self._plain(element)
-        if raw is None:
-            raw, lists, damage = self._sorted_out(element)
-        values: dict[str, Value] = {**self._blank, **raw}
+    def wire_rows(self, rows: etree._Element) -> Iterable[_WireRow]:
+        plain = None if self._links else self._plain(rows)
+        return map(_WireRow, plain) if plain is not None else map(self._sorted_out, rows)
+
+    def read(self, wire: _WireRow) -> tuple[Row | Defect, list[Link]]:
+        raw, lists, damage = wire
         row_id = raw.get(ID, "").strip()
         if not row_id:
             return Defect(self._object, None, ID, "missing"), []
         if damage is not None:
             return Defect(self._object, row_id, *damage), []
+        values: dict[str, Value] = {**raw}
         del values[ID]
-        if "" in values.values():
-            values |= {name: None for name, text in raw.items() if not text}
+        for name in self._strings:
+            if not raw.get(name):
+                values[name] = None
         for name, convert in self._typed:
-            if wire := raw.get(name):
-                try:
-                    values[name] = convert(text) if (text := wire.strip()) else None
-                except ValueError as error:
-                    return Defect(self._object, row_id, name, str(error)), []
+            try:
+                values[name] = convert(text) if (text := raw.get(name, "").strip()) else None
+            except ValueError as error:
+                return Defect(self._object, row_id, name, str(error)), []
         links: dict[str, tuple[str, ...]] = {}
         more: list[Link] = []
         for link in self._links:
@@ -178,33 +201,33 @@ class _RowReader:
                 more.append(link)
         return Row(row_id, values, links, raw), more
 
-    def _plain(self, row: etree._Element) -> dict[str, str] | None:
-        """The fields of a row that has nothing but fields asked for, each once; None for any other.
+    def _plain(self, rows: etree._Element) -> list[dict[str, str]] | None:
+        """The fields of each row, if no row has anything but fields asked for, each once; None for any other page.
 
-        A row at a time, not a field at a time: no other lines of ours run as often.
+        Checked a page at a time, not a field at a time: no other lines of ours run as often.
         """
-        children, names = list(row), self._names
-        raw = dict(zip([names[child.tag] for child in children], [child.text or "" for child in children], strict=True))
-        if len(raw) < len(children) or not raw.keys() <= self._blank.keys() or any(map(len, children)):
+        names = self._names
+        try:
+            raws = [{names[field.tag]: field.text or "" for field in row} for row in rows]
+        except KeyError:
             return None
-        return raw
+        # A field given twice makes an entry too few, an element in a field an element too many: they never cancel out.
+        return raws if sum(map(len, raws)) == _COUNT_BELOW_ROWS(rows) else None
 
-    def _sorted_out(
-        self, row: etree._Element
-    ) -> tuple[dict[str, str], dict[str, etree._Element], tuple[str, str] | None]:
-        """Of any row: the fields asked for, the child lists, and what is wrong with the last field that is damaged."""
+    def _sorted_out(self, row: etree._Element) -> _WireRow:
+        """Of any row; the last field that is damaged is told."""
         raw: dict[str, str] = {}
         lists: dict[str, etree._Element] = {}
         damage: tuple[str, str] | None = None
         for child in row:
-            name = self._names[child.tag]
-            if name in self._blank:
+            name = local_name(child.tag)
+            if name in self._asked:
                 if name in raw or len(child):
                     damage = (name, "given twice" if name in raw else "not a plain value")
                 raw[name] = child.text or ""
             elif name in self._lists:
                 lists[name] = child
-        return raw, lists, damage
+        return _WireRow(raw, lists, damage)
 
 
 def read_links(rows: etree._Element | None, link: Link) -> tuple[list[str] | None, bool]:

@@ -31,7 +31,13 @@ def decimal_text(text: str) -> str:
     return f"-{number}" if match[1] == "-" and number.strip("0.") else number
 
 
+# The first test of each converter is for the form that the CRM sends, and takes half the time of the pattern. Of all
+# that `fromisoformat` reads, only dates and times in this form have these letters at these places.
+
+
 def _int(text: str) -> int:
+    if len(text) <= 18 and text.isascii() and text.isdigit():
+        return int(text)
     if not _INT.match(text):
         raise ValueError("not a whole number")
     return int(text)
@@ -45,10 +51,12 @@ def _boolean(text: str) -> bool:
 
 
 def _date(text: str) -> date:
-    match = _DATE.match(text)
-    if match is None:
-        raise ValueError("not a date")
     try:
+        if len(text) == 10 and text[4::3] == "--":
+            return date.fromisoformat(text)
+        match = _DATE.match(text)
+        if match is None:
+            raise ValueError
         return date.fromisoformat(match[1])
     except ValueError:
         raise ValueError("not a date") from None
@@ -56,13 +64,13 @@ def _date(text: str) -> date:
 
 def _date_time(text: str) -> datetime:
     """An aware UTC date-time. Without a zone it is read as UTC, the zone the integration user should have."""
-    match = _DATE_TIME.match(text)
-    if match is None:
-        raise ValueError("not a date and time")
-    seconds, fraction, zone = match.groups()
     try:
-        if zone == "Z" and fraction is None:
+        if len(text) == 20 and text[4::3] == "--T::Z":
             return datetime.fromisoformat(text)
+        match = _DATE_TIME.match(text)
+        if match is None:
+            raise ValueError
+        seconds, fraction, zone = match.groups()
         moment = datetime.fromisoformat(f"{seconds}{(fraction or '.0')[:7]:0<7}{zone or 'Z'}")
         return moment.astimezone(UTC)
     except (ValueError, OverflowError):

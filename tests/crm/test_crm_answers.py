@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from orchestration.catalog import FieldType
 from orchestration.crm import CrmAnswerError, CrmClient, CrmTooHeavy, CrmUnavailable, Query
 from orchestration.crm import session as crm_session
-from orchestration.crm.values import decimal_text
+from orchestration.crm.values import CONVERTERS, decimal_text
 from tests.crm.wire import CONTACT, LINKED, FakeCrm, Said, envelope, page, row
 
 Connect = Callable[..., CrmClient]
@@ -99,6 +100,36 @@ def test_a_row_means_the_same_whether_child_lists_are_asked_for_or_not(
     linked = client.query_page(Query(LINKED), 0)
     assert [(r.id, r.values, r.raw) for r in alone.rows] == [(r.id, r.values, r.raw) for r in linked.rows]
     assert alone.quarantined == linked.quarantined
+
+
+def test_odd_rows_leave_the_others_of_their_page_alone(client: CrmClient, crm: FakeCrm) -> None:
+    twice, deep = row("1-A", "<Name>a</Name><Name>b</Name>"), row("1-B", "<Name><b/></Name>")
+    crm.answer = lambda _: page(twice, deep, row("1-C", "<Name>c</Name><Visits>3</Visits>"), row("1-D", "<Odd/>"))
+    found = client.query_page(Query(CONTACT, fields=("Name", "Visits")), 0)
+    assert [(d.row_id, d.reason) for d in found.quarantined] == [("1-A", "given twice"), ("1-B", "not a plain value")]
+    assert [(r.id, r.values) for r in found.rows] == [
+        ("1-C", {"Name": "c", "Visits": 3}),
+        ("1-D", {"Name": None, "Visits": None}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [("int", "007", 7), ("int", "+7", 7), ("int", "9" * 18, 10**18 - 1), ("int", "9" * 19, None), ("int", "٣", None),
+     ("int", "²", None), ("date", "1980-02-29", date(1980, 2, 29)), ("date", "1980-02-29+01:00", date(1980, 2, 29)),
+     ("date", "1980-W09-5", None), ("date", "19800229", None), ("date", "1981-02-29", None),
+     ("dateTime", "2012-03-01T09:12:40Z", datetime(2012, 3, 1, 9, 12, 40, tzinfo=UTC)),
+     ("dateTime", "2012-03-01T09:12:40", datetime(2012, 3, 1, 9, 12, 40, tzinfo=UTC)),
+     ("dateTime", "2012-03-01T091240.5Z", None), ("dateTime", "2012-W09-4T09:12:40Z", None),
+     ("dateTime", "2012-03-01 09:12:40Z", None), ("dateTime", "2012-02-30T09:12:40Z", None)],
+)  # fmt: skip
+def test_a_text_is_a_value_in_the_forms_of_the_schema_only(kind: str, text: str, value: object) -> None:
+    convert = CONVERTERS[FieldType(kind)]
+    if value is None:
+        with pytest.raises(ValueError, match=r"^not a "):
+            convert(text)
+    else:
+        assert convert(text) == value
 
 
 def test_a_page_with_a_bad_row_is_read_again_since_damage_may_have_come_on_the_way(
