@@ -56,13 +56,15 @@ class CredentialGate:
 
     @contextmanager
     def passage(self) -> Iterator[None]:
-        if self._proven:
-            self._check()
-            yield
-            return
-        with self._first:
-            self._check()
-            yield
+        if not self._proven:
+            with self._first:
+                # Those who waited here need not go one by one, too, if the first has proven the credentials.
+                if not self._proven:
+                    self._check()
+                    yield
+                    return
+        self._check()
+        yield
 
     def prove(self) -> None:
         self._proven = True

@@ -291,6 +291,21 @@ def test_chunks_run_in_parallel_over_the_sessions(connect: Connect, crm: FakeCrm
     assert len(client.read_ids(CONTACT, table.ids[:150]).rows) == 150
 
 
+def test_once_the_credentials_are_proven_those_who_waited_for_it_go_together(connect: Connect, crm: FakeCrm) -> None:
+    table, first, together = Table(200), threading.Event(), threading.Barrier(2)
+
+    def answer(asked: Asked) -> bytes:
+        if first.is_set():
+            together.wait(timeout=20)
+        first.set()
+        time.sleep(0.1)
+        return table(asked)
+
+    crm.answer = answer
+    assert len(connect(sessions=3).read_ids(CONTACT, table.ids[:150]).rows) == 150
+    assert not together.broken
+
+
 def test_one_failing_chunk_fails_the_reading(client: CrmClient, crm: FakeCrm) -> None:
     table = Table(200)
     crm.answer = lambda asked: manager_fault("SBL-EAI-04316") if "1-00060" in asked.ids else table(asked)
