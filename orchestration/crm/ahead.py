@@ -6,23 +6,33 @@ with the page before. So a guess may be wrong, or a row vanish between two of th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Generic
 
-from orchestration.crm.paging import S
+from orchestration.crm.paging import OVERLAP_ROWS, S
+
+# One that is being fetched and one that waits, so that no session idles until the page before is taken.
+_PAGES_A_SESSION = 2
 
 
 class ReadAhead(Generic[S]):
-    """``fetch(row, size)``, done by ``executor`` for up to ``most_pages`` pages at a time."""
+    """``fetch(row, size)``, done by ``executor``, whose threads are ``sessions``, for some pages at a time.
 
-    def __init__(self, fetch: Callable[[int, int], S], executor: Executor, most_pages: int, overlap_rows: int) -> None:
+    ``expected_pages`` may be fetched from the start, more only once there is a second: most answers have one page.
+    However many are expected, no more are fetched past the last, or past one that fails, than there are other sessions.
+    """
+
+    def __init__(
+        self, fetch: Callable[[int, int], S], executor: Executor, sessions: int, expected_pages: int = 1
+    ) -> None:
         self._fetch = fetch
         self._executor = executor
-        self._most_pages = most_pages
-        self._overlap_rows = overlap_rows
-        self._coming: dict[tuple[int, int], Future[S]] = {}
-        self._served_pages = 0
+        self._most_pages = sessions * _PAGES_A_SESSION
+        self._ahead_pages = min(expected_pages, self._most_pages) - 1
+        self._coming: dict[tuple[int, int], Future[S | None]] = {}
+        self._stop_row = sys.maxsize
 
     def __call__(self, row: int, size: int, more_pages: int) -> S:
         """The page of ``size`` rows from ``row`` (0-based) on; up to ``more_pages`` after it may be fetched already.
@@ -33,16 +43,20 @@ class ReadAhead(Generic[S]):
         if future is None:
             # Nobody expected this: what is coming follows something else.
             self.forget()
-            future = self._executor.submit(self._fetch, row, size)
-        step = max(size - self._overlap_rows, 1)
-        # Most answers have one page. That there is a second shows that there may be many.
-        ahead_pages = min(self._most_pages - 1, more_pages) if self._served_pages else 0
-        for number in range(1, 1 + ahead_pages):
+            future = self._executor.submit(self._fetch_unless_past_end, row, size)
+        step = max(size - OVERLAP_ROWS, 1)
+        for number in range(1, 1 + min(self._ahead_pages, more_pages)):
             key = row + number * step, size
             if key not in self._coming:
-                self._coming[key] = self._executor.submit(self._fetch, *key)
+                self._coming[key] = self._executor.submit(self._fetch_unless_past_end, *key)
+        # After a failure, the next one is tried alone.
+        self._ahead_pages = 0
         page = future.result()
-        self._served_pages += 1
+        if page is None:
+            # There may be something after all.
+            self.forget()
+            page = self._fetch(row, size)
+        self._ahead_pages = self._most_pages - 1
         if page.last:
             self.forget()
         return page
@@ -52,3 +66,16 @@ class ReadAhead(Generic[S]):
         for future in self._coming.values():
             future.cancel()
         self._coming.clear()
+        self._stop_row = sys.maxsize
+
+    def _fetch_unless_past_end(self, row: int, size: int) -> S | None:
+        """None where a page before was the last meanwhile, or failed."""
+        if row > self._stop_row:
+            return None
+        page = None
+        try:
+            page = self._fetch(row, size)
+            return page
+        finally:
+            if page is None or page.last:
+                self._stop_row = min(self._stop_row, row)

@@ -19,7 +19,7 @@ from orchestration.crm.ahead import ReadAhead
 from orchestration.crm.errors import ConfigurationError, CrmAnswerError, CrmRefused, CrmTooHeavy
 from orchestration.crm.pacing import Meter
 from orchestration.crm.pages import PageReader, only
-from orchestration.crm.paging import OVERLAP_ROWS, walk
+from orchestration.crm.paging import pages_of, walk
 from orchestration.crm.pool import SessionPool
 from orchestration.crm.queries import ID, Query, Shape, any_of
 from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, RequestFactory
@@ -115,6 +115,7 @@ class CrmClient:
         seen: Iterable[str] = (),
         smaller_pages: bool = True,
         group_pages: int = 1,
+        expected_rows: int | None = None,
     ) -> Iterator[Page]:
         """All rows, each once, in pages; no row that is there throughout is lost (see :mod:`paging`).
 
@@ -125,14 +126,17 @@ class CrmClient:
         ``start_row`` (0-based), given the ids ``seen`` before; those do not come again.
 
         Pages may come in groups: those of one are fetched in parallel sessions, but none before the first of its group
-        is asked for, so that a caller who looks at the clock then knows a time before all of them.
+        is asked for, so that a caller who looks at the clock then knows a time before all of them. Who asks for groups
+        expects a whole one at first, so the first page is fetched together with some after it; with ``expected_rows``,
+        the number of rows in all as far as the caller knows, only with such as may be there.
         """
         if query.sort_field != ID:
             raise ValueError("only an order by Id survives changes between pages")
         size = MAX_PAGE_SIZE_ROWS
 
         ask = partial(self._pages.ask, query)
-        ask_ahead = ReadAhead(ask, self._executor, self._sessions, OVERLAP_ROWS)
+        expected_pages = group_pages if expected_rows is None else pages_of(expected_rows - start_row, size)
+        ask_ahead = ReadAhead(ask, self._executor, self._sessions, expected_pages)
         given_pages = 0
 
         def fetch(row: int) -> Answer:

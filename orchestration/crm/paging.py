@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from math import ceil
 from typing import Protocol, TypeVar
 
 from orchestration.crm.errors import CrmAnswerError
@@ -20,6 +21,11 @@ from orchestration.crm.errors import CrmAnswerError
 _MAX_RESTARTS = 20
 # What two pages have in common.
 OVERLAP_ROWS = 1
+
+
+def pages_of(rows: int, page_size_rows: int) -> int:
+    """How many pages that many rows come in, one at least."""
+    return max(1, ceil((rows - OVERLAP_ROWS) / (page_size_rows - OVERLAP_ROWS)))
 
 
 class Slice(Protocol):

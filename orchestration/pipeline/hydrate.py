@@ -55,7 +55,7 @@ def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj
         for request in pending:
             result.by_reason[request.reason] = result.by_reason.get(request.reason, 0) + 1
         try:
-            for batch in _read(open_warehouse, crm, obj, pending):
+            for batch in _read(open_warehouse, crm, obj, pending, result.live_rows):
                 with open_warehouse() as connection:
                     with transaction(connection):
                         merged = merge_batch(connection, catalog, obj, batch)
@@ -103,15 +103,23 @@ def _objects_pending(open_warehouse: OpenWarehouse) -> list[str]:
 
 
 def _read(
-    open_warehouse: OpenWarehouse, crm: CrmClient, obj: CatalogObject, pending: list[SettledRequest]
+    open_warehouse: OpenWarehouse,
+    crm: CrmClient,
+    obj: CatalogObject,
+    pending: list[SettledRequest],
+    live_rows: int,
 ) -> Iterator[Batch]:
-    """Read in the order: everything, what changed since, by book, by parent, by id; a row read later wins."""
+    """Read in the order: everything, what changed since, by book, by parent, by id; a row read later wins.
+
+    ``live_rows`` are known, and so about as many expected where everything is read again.
+    """
     for entry in pending:
         if entry.request.kind == "all":
-            yield from _read_all(open_warehouse, crm, obj, entry)
+            yield from _read_all(open_warehouse, crm, obj, entry, live_rows)
         elif entry.request.kind == "census":
             read_at = utc_now()
-            pages = crm.read(Query(object=obj, fields=("ModId",)), group_pages=PAGES_PER_BATCH)
+            query = Query(object=obj, fields=("ModId",))
+            pages = crm.read(query, group_pages=PAGES_PER_BATCH, expected_rows=live_rows)
             yield Batch(
                 read_at,
                 [],
@@ -149,7 +157,7 @@ def _read(
 
 
 def _read_all(
-    open_warehouse: OpenWarehouse, crm: CrmClient, obj: CatalogObject, entry: SettledRequest
+    open_warehouse: OpenWarehouse, crm: CrmClient, obj: CatalogObject, entry: SettledRequest, live_rows: int
 ) -> Iterator[Batch]:
     """Everything, some pages at a time, from where an interrupted load stopped.
 
@@ -163,6 +171,8 @@ def _read_all(
         start_row=entry.position,
         seen=_met_before(open_warehouse, obj, entry) if entry.position else (),
         group_pages=PAGES_PER_BATCH,
+        # What a first load will bring, nobody knows; nor, from the rows it stored, one that was interrupted.
+        expected_rows=None if entry.position else live_rows or None,
     )
     for number, page in enumerate(pages, 1):
         rows += page.rows

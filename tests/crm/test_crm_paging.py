@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -135,7 +135,7 @@ def test_no_row_is_lost_where_pages_are_fetched_ahead_in_any_order() -> None:
         def fetch(row: int, _: int, table: Churn = table) -> Part:
             return table(row)
 
-        ahead = ReadAhead(fetch, AnyTime(table.chance), 4, 1)
+        ahead = ReadAhead(fetch, AnyTime(table.chance), 2, table.chance.randrange(1, 5))
 
         def ask(row: int, table: Churn = table, ahead: ReadAhead[Part] = ahead) -> Part:
             nonlocal fetched_ahead
@@ -176,6 +176,79 @@ def test_pages_of_a_group_are_fetched_together_and_none_before_its_group_is_aske
     assert most > 1
     assert sorted(asked.start for asked in crm.asked)[:11] == [99 * n for n in range(11)]
     assert len(crm.asked) <= 11 + 3
+
+
+def test_the_first_round_of_a_group_is_full(connect: Connect, crm: FakeCrm) -> None:
+    table, together = Table(1000), threading.Barrier(4)
+    with connect(sessions=4) as client:
+        client.count(Query(CONTACT))  # the first goes alone, until the credentials are proven
+        crm.asked.clear()
+
+        def answer(asked: Asked) -> bytes:
+            if asked.start < 4 * 99:
+                together.wait(timeout=20)
+            return table(asked)
+
+        crm.answer = answer
+        assert [r.id for found in client.read(Query(CONTACT), group_pages=6) for r in found.rows] == table.ids
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups", "requests"),
+    [(100, {}, 1), (100, {"group_pages": 6, "expected_rows": 0}, 1), (100, {"group_pages": 6, "expected_rows": 100}, 1),
+     (100, {"group_pages": 6, "expected_rows": 101}, 2), (100, {"group_pages": 6}, 4), (100, {"group_pages": 2}, 2),
+     (1000, {}, 11), (1000, {"group_pages": 20, "expected_rows": 1000}, 14), (1000, {"group_pages": 20}, 14)],
+)  # fmt: skip
+def test_pages_that_are_not_there_are_asked_for_by_no_more_than_the_other_sessions(
+    connect: Connect, crm: FakeCrm, rows: int, groups: dict[str, int], requests: int
+) -> None:
+    table = Table(rows)
+
+    def answer(asked: Asked) -> bytes:
+        time.sleep(0.02 if asked.start < rows else 0)
+        return table(asked)
+
+    crm.answer = answer
+    with connect(sessions=4) as client:
+        assert [r.id for found in client.read(Query(CONTACT), **groups) for r in found.rows] == table.ids
+    assert len(crm.asked) <= requests
+    assert len({asked.start for asked in crm.asked}) == len(crm.asked)
+
+
+def test_after_a_page_that_is_too_heavy_a_smaller_one_is_tried_alone() -> None:
+    table, asked = Table(1000), list[tuple[int, int]]()
+
+    def fetch(row: int, size: int) -> Part:
+        asked.append((row, size))
+        if size > 50:
+            raise CrmTooHeavy("too heavy")
+        return Part(table.ids[row : row + size])
+
+    with ThreadPoolExecutor(2) as executor:
+        ahead = ReadAhead(fetch, executor, sessions=2, expected_pages=9)
+        with pytest.raises(CrmTooHeavy):
+            ahead(0, 100, more_pages=5)
+        assert ahead(0, 50, more_pages=5) == table.ids[:50]
+        assert [row for row, size in asked if size == 50] == [0]
+        assert [row for row, size in asked if size == 100] in ([0], [0, 99])
+        assert ahead(49, 50, more_pages=5) == table.ids[49:99]
+    assert sorted(row for row, size in asked if size == 50) == [0, 49, 98, 147, 196]
+
+
+def test_a_page_once_thought_to_be_past_the_end_is_fetched_when_it_is_asked_for_after_all() -> None:
+    table = Table(60)
+
+    def fetch(row: int, size: int) -> Part:
+        part = Part(table.ids[row : row + size])
+        part.last = row + size >= len(table.ids)
+        return part
+
+    with ThreadPoolExecutor(1) as executor:
+        ahead = ReadAhead(fetch, executor, sessions=4, expected_pages=8)
+        ahead(0, 10, more_pages=7)
+        executor.submit(lambda: None).result()  # whatever was to be fetched ahead is
+        table.ids += [f"2-{n}" for n in range(10)]
+        assert ahead(63, 10, more_pages=0) == table.ids[63:]
 
 
 @pytest.mark.parametrize("count", [150, 250, 1000])

@@ -23,6 +23,7 @@ class FakeCrm:
     page_rows: int = 100
     asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     fail_after_pages: int | None = None
+    expected: list[tuple[str, int | None]] = field(default_factory=list)
 
     def check(self, obj: CatalogObject) -> None:
         """Every object is known."""
@@ -43,7 +44,10 @@ class FakeCrm:
         seen: Iterable[str] = (),
         smaller_pages: bool = True,
         group_pages: int = 1,
+        expected_rows: int | None = None,
     ) -> Iterator[Page]:
+        if group_pages > 1:
+            self.expected.append((query.object.name, expected_rows))
         ids = sorted(self._matching(query))
         known = set(seen)
         for start in range(start_row, max(len(ids), start_row + 1), self.page_rows):

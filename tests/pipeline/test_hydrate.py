@@ -165,6 +165,17 @@ def test_a_merge_names_the_survivor_and_follows_children_that_moved_silently(ben
     assert bench.query("SELECT AccountId FROM snapshot.contact") == [("B",)]
 
 
+@pytest.mark.parametrize("again", ["load", "census"])
+def test_who_reads_everything_again_expects_as_many_rows_as_are_known_and_before_that_any_number(
+    bench: Bench, again: str
+) -> None:
+    assert set(bench.crm.expected) == {(obj.name, None) for obj in CATALOG}
+    bench.crm.expected.clear()
+    bench.later()
+    bench.load() if again == "load" else bench.sync(reconcile="census")
+    assert {("account", 2), ("contact", 1), ("opportunity", 1)} <= set(bench.crm.expected)
+
+
 def test_an_interrupted_full_load_goes_on_where_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestration.pipeline.hydrate.PAGES_PER_BATCH", 2)
     bench.crm.page_rows = 10
