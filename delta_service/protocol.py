@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn._types import ASGI3Application
@@ -25,6 +26,9 @@ MAX_HEAD_BYTES = 262_144
 HEAD_SECONDS = 30
 # A reader that takes less than this while it may is as good as gone.
 PROGRESS_BYTES = 65_536
+# Of a large answer the kernel takes no more than this ahead of what is on its way: whoever polls meanwhile need not
+# wait while megabytes are copied, and a slow reader holds less.
+UNSENT_BYTES = 262_144
 
 
 class DeltaProtocol(HttpToolsProtocol):
@@ -54,6 +58,7 @@ class DeltaProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if len(self.connections) > self._settings.connections:
             self._refused, self.app = True, cast(ASGI3Application, _refuse)
         # One that asks nothing is ended like one that asks nothing more.

@@ -47,12 +47,13 @@ class Connection:
 
 
 class Server:
-    """The service behind sockets; counts what the application is asked."""
+    """The service behind sockets; counts what the application is asked, and keeps what answers the connections."""
 
     def __init__(self, running: Running) -> None:
         self._service = running.service
         self._settings = {"http": DeltaProtocol, "ws": "none", "lifespan": "off", "log_config": None}
         self.asked = 0
+        self.protocols: list[DeltaProtocol] = []
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         self.asked += 1
@@ -67,7 +68,8 @@ class Server:
         state.default_headers = [(b"date", DATE)]
 
         def connection() -> DeltaProtocol:
-            return DeltaProtocol(config, state, {SERVICE: self._service})
+            self.protocols.append(DeltaProtocol(config, state, {SERVICE: self._service}))
+            return self.protocols[-1]
 
         server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]

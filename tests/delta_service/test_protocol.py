@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from array import array
+from fcntl import ioctl
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,9 @@ import pytest
 from delta_service import auth, metrics, protocol
 from tests.delta_service.conftest import A1, WORLDS, Running, RunScenario, token, world
 from tests.delta_service.connections import DATE, Server, poll
+
+SIOCOUTQNSD = 0x894B
+"""Linux: asks for the bytes that a socket has not sent yet."""
 
 
 def given(kind: str) -> float:
@@ -168,3 +173,22 @@ def test_connections_beyond_the_bound_are_told_to_come_back(run: RunScenario) ->
             assert b"HTTP/1.1 200" in (await again.ask(poll(token(["T-NORTH"]))))[0]
 
     run(scenario, connections=2)
+
+
+def test_the_kernel_takes_a_large_answer_in_parts_so_that_polls_meanwhile_need_not_wait(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server = Server(running)
+        async with server.listening() as connect:
+            await (await connect()).ask(poll(token(["T-NORTH"])))
+            transport = server.protocols[0].transport
+            reader_at_rest = bytes(40 * 2**20)
+            transport.write(reader_at_rest)
+            await asyncio.sleep(0.1)
+            unsent = array("i", [0])
+            ioctl(transport.get_extra_info("socket").fileno(), SIOCOUTQNSD, unsent)
+            # A segment may be begun before the bound, and ended after it.
+            assert unsent[0] <= protocol.UNSENT_BYTES + 2**16
+            assert transport.get_write_buffer_size() > len(reader_at_rest) // 2
+            transport.abort()
+
+    run(scenario)
