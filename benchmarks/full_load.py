@@ -27,6 +27,8 @@ from benchmarks.results import Measurement
 from benchmarks.serving.processes import Server, free_port, running
 from orchestration.catalog import load_catalog
 from orchestration.crm.client import CrmClient
+from orchestration.crm.paging import pages_of
+from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS
 from orchestration.crm.settings import CrmSettings
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import poll
@@ -37,8 +39,6 @@ ACCOUNTS = int(os.environ.get("BENCH_ACCOUNTS") or 20_000)
 ACCOUNTS_A_TERRITORY = 200
 SLICE_SECONDS = float(os.environ.get("BENCH_SLICE_SECONDS") or 15)
 MOST_SECONDS_TO_START = 900
-NEW_ROWS_A_PAGE = 99
-"""A page begins with the last row of the page before."""
 CATALOG = load_catalog()
 
 
@@ -68,7 +68,8 @@ def full_load() -> list[Measurement]:
         held = rows_held(Path(name))
         summary = httpx.get(f"{server.url}/control/summary", timeout=MOST_SECONDS_TO_START).json()
         assert held == {obj.name: summary["objects"][obj.service] for obj in CATALOG}
-        pages = sum(pages_needed(rows) for rows in held.values())
+        # Of each object, read whole and without a break.
+        pages = sum(pages_of(rows, MAX_PAGE_SIZE_ROWS) for rows in held.values())
         # Each process asks for the CRM's clock once.
         again = sum(s.requests for s in slices) - len(slices) - pages
         size_mib = (Path(name) / "warehouse.duckdb").stat().st_size / 2**20
@@ -129,11 +130,6 @@ def rows_held(folder: Path) -> dict[str, int]:
     with _warehouse(folder) as connection:
         sql = "SELECT count(*) FROM snapshot.\"{}\" WHERE _state = 'live'"
         return {obj.name: scalar(connection, sql.format(obj.table)) for obj in CATALOG}
-
-
-def pages_needed(rows: int) -> int:
-    """Of one object, read whole and without a break."""
-    return max(1, -(-(rows - 1) // NEW_ROWS_A_PAGE))
 
 
 def load(url: str, folder: Path) -> None:

@@ -181,14 +181,15 @@ def test_the_kernel_takes_a_large_answer_in_parts_so_that_polls_meanwhile_need_n
         async with server.listening() as connect:
             await (await connect()).ask(poll(token(["T-NORTH"])))
             transport = server.protocols[0].transport
-            reader_at_rest = bytes(40 * 2**20)
-            transport.write(reader_at_rest)
+            # Its reader takes nothing.
+            content = bytes(40 * 2**20)
+            transport.write(content)
             await asyncio.sleep(0.1)
             unsent = array("i", [0])
             ioctl(transport.get_extra_info("socket").fileno(), SIOCOUTQNSD, unsent)
             # A segment may be begun before the bound, and ended after it.
             assert unsent[0] <= protocol.UNSENT_BYTES + 2**16
-            assert transport.get_write_buffer_size() > len(reader_at_rest) // 2
+            assert transport.get_write_buffer_size() > len(content) // 2
             transport.abort()
 
     run(scenario)
