@@ -1,11 +1,11 @@
-"""A finished HTTP answer, as plain ASGI sends it."""
+"""A finished HTTP answer: as plain ASGI sends it, and as it goes over the wire."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 # Up to here a body fits the buffers on the way, and nobody waits for it.
 SMALL_BYTES = 131_072
@@ -14,6 +14,25 @@ Headers = list[tuple[bytes, bytes]]
 AsgiScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
+
+
+class Wire(NamedTuple):
+    """An answer as it goes over the wire, but for its date."""
+
+    status_line: bytes
+    lines: bytes
+    """Headers, and the empty line after them."""
+    body: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.status_line) + len(self.lines) + len(self.body)
+
+
+SendWhole = Callable[[Wire], Awaitable[bool]]
+"""Sends an answer without ASGI, or nothing and returns False where that cannot be."""
 
 
 @dataclass(slots=True)
@@ -25,6 +44,7 @@ class Answer:
     body: bytes = b""
     stream: AsyncGenerator[bytes, None] | None = None
     bulky: bool = False
+    _wire: Wire | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def large(self) -> bool:
@@ -39,11 +59,23 @@ class Answer:
             return self.headers
         return [*self.headers, (b"content-length", b"%d" % len(self.body))]
 
-    async def send(self, send: Send, receive: Receive, *, head_only: bool = False) -> None:
+    @property
+    def wire(self) -> Wire | None:
+        """The same bytes each time. None for what has no end yet, and for problems."""
+        if self._wire is None and self.stream is None and self.status in _STATUS_LINES:
+            lines = [b"%s: %s\r\n" % header for header in self.sized_headers]
+            self._wire = Wire(_STATUS_LINES[self.status], b"%s\r\n" % b"".join(lines), self.body)
+        return self._wire
+
+    async def send(
+        self, send: Send, receive: Receive, *, head_only: bool = False, send_whole: SendWhole | None = None
+    ) -> None:
         """Send all of it, and return when little of it is left to be taken by the reader; ``head_only`` answers HEAD.
 
         A reader that goes away ends a stream. One that is too slow is the server's matter.
         """
+        if send_whole is not None and (wire := self.wire) is not None and await send_whole(wire):
+            return
         await send({"type": "http.response.start", "status": self.status, "headers": self.sized_headers})
         if self.stream is not None and not head_only:
             await _send_stream(self.stream, send, receive)

@@ -103,18 +103,20 @@ class DeltaService:
             answer = refusal(error, request.request_id)
         head_only = method == "HEAD"
         if answer.large:
-            await self._send_large(answer, request.request_id, send, receive, head_only=head_only)
+            await self._send_large(answer, request, send, head_only=head_only)
         else:
-            await answer.send(send, receive, head_only=head_only)
+            await answer.send(send, receive, head_only=head_only, send_whole=request.send_whole)
 
-    async def _send_large(
-        self, answer: Answer, request_id: str, send: Send, receive: Receive, *, head_only: bool
-    ) -> None:
+    async def _send_large(self, answer: Answer, request: ScopedRequest, send: Send, *, head_only: bool) -> None:
         try:
-            with self._outflow.sending(answer.body):
-                await answer.send(send, receive, head_only=head_only)
+            self._outflow.begin(answer.body)
         except ProblemError as problem:
-            await refusal(problem, request_id).send(send, receive, head_only=head_only)
+            await refusal(problem, request.request_id).send(send, request.receive, head_only=head_only)
+            return
+        try:
+            await answer.send(send, request.receive, head_only=head_only, send_whole=request.send_whole)
+        finally:
+            self._outflow.end(answer.body)
 
     async def _lifespan(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         await receive()

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from delta_service.answers import Answer
+from delta_service.answers import Answer, Wire
 from delta_service.audit import Delivery
 from delta_service.auth import Authenticator, Claims
 from delta_service.cursor import Anchor, Cursor, TokenError, decode_cursor
 from delta_service.problems import ProblemError
 from delta_service.query import DeltaQuery
 from delta_service.question import Question
-from delta_service.repeats import MAX_REQUEST_BYTES, Wire, known_again, wire_of
+from delta_service.repeats import MAX_REQUEST_BYTES, known_again
 from delta_service.scope import Scope, asked_scope
 from delta_service.scoped_request import ScopedRequest
 from delta_service.sharing import OfState, SharedResults
@@ -108,8 +108,10 @@ class FollowUps:
 
         ``question`` is by the name that all with this answer share; ``state`` is the store's.
         """
-        known = known_again(request)
-        if known is None or answer.large or request.if_none_match is not None or request.prefer is not None:
+        known, wire = known_again(request), answer.wire
+        if known is None or wire is None or answer.large:
+            return
+        if request.if_none_match is not None or request.prefer is not None:
             return
         cursor = _CURSOR.search(known.content)
         if cursor is None or request.request_id.encode() in known.content:
@@ -128,11 +130,11 @@ class FollowUps:
         # The same bytes have the same form in each state of the store; the scope they are about may be another one.
         told, told_name = self._told.at(state), (question.scope, asked.form, question.anchors[0].seq)
         if told.kept(told_name) is None:
-            told.keep(told_name, _Told(wire_of(answer), delivery))
+            told.keep(told_name, _Told(wire, delivery))
 
 
 def _nothing_told() -> SharedResults[_Told]:
-    return SharedResults(MAX_BYTES, lambda told: len(told.wire.rest) + TOLD_OVERHEAD_BYTES)
+    return SharedResults(MAX_BYTES, lambda told: told.wire.size_bytes + TOLD_OVERHEAD_BYTES)
 
 
 def _but_cursor(content: bytes, cursor: re.Match[bytes]) -> tuple[int, bytes]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from delta_service.problems import rate_limited
 
@@ -21,22 +19,20 @@ class Outflow:
         self._bytes = 0
         self._readers: Counter[int] = Counter()
 
-    @contextmanager
-    def sending(self, body: bytes) -> Iterator[None]:
-        """While it (empty: a stream) is being sent to one more reader. Raises 429 where that would be too much."""
+    def begin(self, body: bytes) -> None:
+        """It (empty: a stream) is about to be sent to one more reader. Raises 429 where that would be too much."""
         # A body stays the same object as long as anybody is being sent it.
-        key = id(body)
         reader = READER_BYTES if body else STREAM_READER_BYTES
-        first = len(body) if key not in self._readers else 0
+        first = len(body) if id(body) not in self._readers else 0
         if self._bytes and self._bytes + reader + first > MAX_BYTES:
             raise rate_limited("Too many devices take large answers at once. Ask again later.")
         self._bytes += reader + first
-        self._readers[key] += 1
-        try:
-            yield
-        finally:
-            self._readers[key] -= 1
-            self._bytes -= reader
-            if not self._readers[key]:
-                del self._readers[key]
-                self._bytes -= len(body)
+        self._readers[id(body)] += 1
+
+    def end(self, body: bytes) -> None:
+        """One reader has most of it, or is gone."""
+        self._bytes -= READER_BYTES if body else STREAM_READER_BYTES
+        self._readers[id(body)] -= 1
+        if not self._readers[id(body)]:
+            del self._readers[id(body)]
+            self._bytes -= len(body)

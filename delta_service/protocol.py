@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from delta_service.answers import AsgiScope, Receive, Send
+from delta_service.answers import AsgiScope, Receive, Send, Wire
 from delta_service.problems import refusal, request_id_of, too_many_connections
-from delta_service.scoped_request import REQUEST_BYTES, SERVICE
+from delta_service.scoped_request import SERVICE, WIRE
 
 if TYPE_CHECKING:
     from delta_service.app import DeltaService
@@ -29,6 +29,8 @@ PROGRESS_BYTES = 65_536
 # Of a large answer the kernel takes no more than this ahead of what is on its way: whoever polls meanwhile need not
 # wait while megabytes are copied, and a slow reader holds less.
 UNSENT_BYTES = 262_144
+# Up to here it is cheaper to copy a body behind its head than to hand both to the kernel.
+JOINED_BYTES = 32_768
 
 
 class DeltaProtocol(HttpToolsProtocol):
@@ -50,6 +52,7 @@ class DeltaProtocol(HttpToolsProtocol):
         self._refused = False
         self._between_requests = True
         self._requests_begun = 0
+        self._whole: RequestResponseCycle | None = None
         self._head_bytes: int | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._repeated_at = 0.0
@@ -77,8 +80,7 @@ class DeltaProtocol(HttpToolsProtocol):
         at_once = idle and not self.flow.write_paused and not self._refused
         if at_once and (answer := self._repeats.find(data) or self._follow_ups.find(data)) is not None:
             self._repeated_at = self.loop.time()
-            date = self.server_state.default_headers[0][1]
-            self.transport.write(b"%sdate: %s\r\n%s" % (answer.status_line, date, answer.rest))
+            self._write(answer)
             return
         if self._head_bytes is not None:
             self._head_bytes += len(data)
@@ -88,8 +90,9 @@ class DeltaProtocol(HttpToolsProtocol):
         begun = self._requests_begun
         super().data_received(data)
         if idle and self._between_requests and self._requests_begun == begun + 1 and self._may_be_repeated():
-            # The application's task has not begun.
-            self.scope["extensions"] = {REQUEST_BYTES: {"bytes": data}}
+            # The application's task has not begun. No other request gets this before its answer is complete.
+            self._whole = self.cycle
+            self.scope["extensions"] = {WIRE: {"request_bytes": data, "send_whole": self._send_whole}}
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -133,6 +136,32 @@ class DeltaProtocol(HttpToolsProtocol):
     def _keep_alive(self, seconds: float | None = None) -> None:
         seconds = self.timeout_keep_alive if seconds is None else seconds
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    async def _send_whole(self, answer: Wire) -> bool:
+        """What the cycle's ``send`` does in three calls, with head and body in one piece."""
+        cycle = self._whole
+        # The ordinary way waits for a slow reader, or tells that the connection ends.
+        if cycle is None or self.flow.write_paused or not cycle.keep_alive:
+            return False
+        if cycle.disconnected:
+            return True
+        cycle.response_started, cycle.waiting_for_100_continue = True, False
+        self._write(answer)
+        if self.flow.write_paused:
+            await self.flow.drain()
+        cycle.response_complete = True
+        # It may have been asked to end meanwhile.
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
+    def _write(self, answer: Wire) -> None:
+        head = answer.status_line, self.server_state.default_headers[0][1], answer.lines
+        if len(answer.body) < JOINED_BYTES:
+            self.transport.write(b"%sdate: %s\r\n%s%s" % (*head, answer.body))
+        else:
+            self.transport.writelines((b"%sdate: %s\r\n%s" % head, answer.body))
 
     def _may_be_repeated(self) -> bool:
         return self.cycle is not None and self.cycle.keep_alive and self.scope["method"] == "GET"

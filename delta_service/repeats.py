@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter
 
-from delta_service.answers import Answer
+from delta_service.answers import Answer, Wire
 from delta_service.auth import Authenticator
 from delta_service.scoped_request import ScopedRequest
 from delta_service.sharing import OfState, SharedResults
@@ -20,15 +20,6 @@ from delta_service.watch import StoreWatch
 MAX_REQUEST_BYTES = 8_192
 MAX_BYTES = 32 * 2**20
 ENTRY_OVERHEAD_BYTES = 1_000
-
-_STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
-
-
-class Wire(NamedTuple):
-    """An answer as it goes over the wire, but for its date."""
-
-    status_line: bytes
-    rest: bytes
 
 
 class Known(NamedTuple):
@@ -65,9 +56,9 @@ class Repeats:
 
     def keep(self, request: ScopedRequest, answer: Answer, counter: Counter, state: StoreState) -> None:
         """Answer such a request so, while there is room and ``state`` is the store's."""
-        known = known_again(request)
-        if known is not None:
-            self._kept.at(state).keep(known.content, _Repeated(known, wire_of(answer), counter))
+        known, wire = known_again(request), answer.wire
+        if known is not None and wire is not None:
+            self._kept.at(state).keep(known.content, _Repeated(known, wire, counter))
 
 
 def known_again(request: ScopedRequest) -> Known | None:
@@ -78,10 +69,9 @@ def known_again(request: ScopedRequest) -> Known | None:
     return Known(content, authorization)
 
 
-def wire_of(answer: Answer) -> Wire:
-    lines = [b"%s: %s\r\n" % header for header in answer.sized_headers]
-    return Wire(_STATUS_LINES[answer.status], b"%s\r\n%s" % (b"".join(lines), answer.body))
-
-
 def _nothing_kept() -> SharedResults[_Repeated]:
-    return SharedResults(MAX_BYTES, lambda kept: len(kept.request.content) + len(kept.wire.rest) + ENTRY_OVERHEAD_BYTES)
+    return SharedResults(MAX_BYTES, _size_bytes)
+
+
+def _size_bytes(kept: _Repeated) -> int:
+    return len(kept.request.content) + kept.wire.size_bytes + ENTRY_OVERHEAD_BYTES

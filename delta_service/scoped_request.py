@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from delta_service.answers import AsgiScope, Receive
+from delta_service.answers import AsgiScope, Receive, SendWhole
 from delta_service.problems import request_id_of, too_large, too_slow
 
 EVENTS = "/v1/events"
@@ -18,8 +18,8 @@ NDJSON = b"application/x-ndjson"
 
 SERVICE = "delta_service"
 """The running service in the state that the server hands from the lifespan to each connection."""
-REQUEST_BYTES = "delta_service.request_bytes"
-"""An ASGI extension of ours: the bytes of the request, where they are one whole request that may be repeated."""
+WIRE = "delta_service.wire"
+"""An ASGI extension of ours, where a request came whole and may be repeated: its bytes, and how to answer at once."""
 BODY_SECONDS = 30
 
 
@@ -40,7 +40,8 @@ class ScopedRequest:
     prefer: bytes | None = None
     last_event_id: bytes | None = None
     request_bytes: bytes | None = None
-    """See :data:`REQUEST_BYTES`."""
+    send_whole: SendWhole | None = None
+    """See :data:`WIRE`."""
 
     @property
     def ndjson(self) -> bool:
@@ -68,6 +69,7 @@ class ScopedRequest:
 def scoped_request(scope: AsgiScope, receive: Receive, territory: str | None) -> ScopedRequest:
     """The request of a route that :func:`scoped_route` has found."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
+    wire = (scope.get("extensions") or {}).get(WIRE, {})
     return ScopedRequest(
         territory=territory,
         query_string=scope["query_string"],
@@ -80,7 +82,8 @@ def scoped_request(scope: AsgiScope, receive: Receive, territory: str | None) ->
         if_none_match=headers.get(b"if-none-match"),
         prefer=headers.get(b"prefer"),
         last_event_id=headers.get(b"last-event-id"),
-        request_bytes=(scope.get("extensions") or {}).get(REQUEST_BYTES, {}).get("bytes"),
+        request_bytes=wire.get("request_bytes"),
+        send_whole=wire.get("send_whole"),
     )
 
 
