@@ -52,6 +52,7 @@ DIALECT = (
     ("INTEGER PRIMARY KEY", "BIGINT PRIMARY KEY"),
     (" BLOB ", " BYTEA "),
     (") WITHOUT ROWID", ")"),
+    (" OR ROLLBACK ", " "),
 )
 PLACEHOLDER = re.compile(r"(?<![:\w]):(\w+)|\?")
 PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\)\s+VALUES \([?, ]+\)")

@@ -37,13 +37,15 @@ KEY_ROWS = """CREATE TEMP TABLE changed_row AS
     SELECT row.key AS row_key, staged.version, staged.digest, staged.body_key, staged.merged_into
     FROM staged_row AS staged CROSS JOIN row WHERE row.object = staged.object AND row.row_id = staged.row_id
     ORDER BY row.key"""
-CLOSE_VERSIONS = """UPDATE row_version SET to_seq = :seq
+# ``OR ROLLBACK``: a publication that fails fails whole. To undo one statement alone, as it would else, SQLite keeps the
+# page that each row is on as it was, in a file.
+CLOSE_VERSIONS = """UPDATE OR ROLLBACK row_version SET to_seq = :seq
     WHERE to_seq = :open AND row_key IN (SELECT row_key FROM changed_row)"""
-OPEN_VERSIONS = """INSERT INTO row_version (row_key, from_seq, to_seq, version, digest, body_key)
+OPEN_VERSIONS = """INSERT OR ROLLBACK INTO row_version (row_key, from_seq, to_seq, version, digest, body_key)
     SELECT row_key, :seq, :open, version, digest, body_key FROM changed_row WHERE body_key IS NOT NULL"""
 SET_MERGED = """UPDATE row SET merged_into = changed.merged_into FROM changed_row AS changed
     WHERE changed.row_key = row.key AND row.merged_into IS DISTINCT FROM changed.merged_into"""
-TOUCH = """UPDATE visibility SET touched_seq = :seq
+TOUCH = """UPDATE OR ROLLBACK visibility SET touched_seq = :seq
     WHERE to_seq = :open AND row_key IN (SELECT row_key FROM changed_row)"""
 
 # Sorted like the table, so that neighbours are written together.
@@ -51,7 +53,7 @@ KEY_VISIBILITY = """CREATE TEMP TABLE changed_visibility AS
     SELECT staged.territory, staged.object, row.key AS row_key, staged.entered
     FROM staged_visibility AS staged JOIN row ON row.object = staged.object AND row.row_id = staged.row_id
     ORDER BY staged.territory, staged.object, row.key"""
-LEAVE = """UPDATE visibility SET to_seq = :seq, touched_seq = :seq FROM changed_visibility AS changed
+LEAVE = """UPDATE OR ROLLBACK visibility SET to_seq = :seq, touched_seq = :seq FROM changed_visibility AS changed
     WHERE changed.entered = 0 AND visibility.territory = changed.territory AND visibility.object = changed.object
       AND visibility.row_key = changed.row_key AND visibility.to_seq = :open"""
 # Before entering, not while: an engine would look among the rows that it has just inserted.
@@ -59,7 +61,7 @@ COUNT_HELD = """SELECT count(*) FROM changed_visibility AS changed
     WHERE entered = 1 AND EXISTS (SELECT 1 FROM visibility AS held
         WHERE held.territory = changed.territory AND held.object = changed.object AND held.row_key = changed.row_key
           AND held.to_seq = :open)"""
-ENTER = """INSERT INTO visibility (territory, object, row_key, from_seq, to_seq, touched_seq)
+ENTER = """INSERT OR ROLLBACK INTO visibility (territory, object, row_key, from_seq, to_seq, touched_seq)
     SELECT territory, object, row_key, :seq, :open, :seq FROM changed_visibility WHERE entered = 1"""
 
 # A clock that was set back must not make a time resolve to a publication later than the one a device knew then.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import apsw
 import pytest
 
 from delta_service.store import publish, schema
@@ -17,6 +18,8 @@ from tests.delta_service.model import IDENTITY, full_copy, publication
 
 ROWS = 1_000
 FEW, MANY = 10, 200
+MANY_PAGES = 10_000
+"""Rows that lie on more pages than SQLite would keep in memory."""
 # Its fence, its times, and one head of each territory.
 ROWS_OF_ANY_PUBLICATION = 4
 # Staged and written, once as a leave and once as an entry.
@@ -110,6 +113,28 @@ def test_no_statement_of_a_publication_reads_a_whole_table_of_the_store(writer: 
         read_whole = {f"SCAN {table}" for table in ("row", "row_version", "visibility", "held")}
         assert not [step for step in plan if step in read_whole or step.startswith(tuple(f"{s} " for s in read_whole))]
         connection.execute(statement, bounds)
+
+
+def test_no_statement_keeps_pages_to_undo_it_alone(tmp_path: Path) -> None:
+    opened: list[int] = []
+
+    class Watching(apsw.VFS):
+        def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+            opened.append(flags[0])
+            return super().xOpen(name, flags)
+
+    watching = Watching("watching", apsw.vfs_names()[0], makedefault=True)
+    try:
+        with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+            writer.initialise(IDENTITY)
+            entering = [change for change in moves(MANY_PAGES, "T2", "T1") if change.entered]
+            writer.apply(ChangeSet(publication(1), changes(MANY_PAGES, 1), entering, heads(1)))
+            moving = moves(MANY_PAGES // 2, "T1", "T2")
+            writer.apply(ChangeSet(publication(2), changes(MANY_PAGES, 2), moving, heads(2)))
+    finally:
+        watching.unregister()
+    assert any(flags & apsw.SQLITE_OPEN_WAL for flags in opened)
+    assert not any(flags & apsw.SQLITE_OPEN_SUBJOURNAL for flags in opened)
 
 
 def test_a_full_copy_writes_each_row_once(tmp_path: Path) -> None:
