@@ -89,6 +89,8 @@ class DeltaProtocol(HttpToolsProtocol):
                 return
         begun = self._requests_begun
         super().data_received(data)
+        if self._head_bytes is not None and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end, "the head of its request does not arrive")
         if idle and self._between_requests and self._requests_begun == begun + 1 and self._may_be_repeated():
             # The application's task has not begun. No other request gets this before its answer is complete.
             self._whole = self.cycle
@@ -99,12 +101,12 @@ class DeltaProtocol(HttpToolsProtocol):
         self._requests_begun += 1
         self._between_requests = False
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end, "the head of its request does not arrive")
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
         if self._head_timer is not None:
             self._head_timer.cancel()
+            self._head_timer = None
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
