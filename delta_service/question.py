@@ -148,7 +148,9 @@ def question_of(query: DeltaQuery, since: Cursor | int | None, scope: Scope, sta
         reasons=query.reasons,
         envelope=query.envelope,
     )
-    for anchor in filter(None, map(question.anchor_of, objects)):
+    for anchor in anchors:
+        if anchor.objects is not None and not set(anchor.objects).intersection(objects):
+            continue
         if anchor.seq > state.published_seq:
             raise cursor_ahead(scope)
         if anchor.seq < state.horizon_seq:
