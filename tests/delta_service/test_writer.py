@@ -87,10 +87,11 @@ def test_of_two_writers_one_publishes(writer: DeltaStoreWriter, location: StoreL
         ([RowChange("account", "A9", 1, 1, "{}"), RowChange("account", "A9", 2, 2, "{}")], [], []),
         ([], [VisibilityChange("T-NORTH", "account", "A9", entered=True)], []),
         ([], [VisibilityChange("T-NORTH", "account", "A1", entered=True)], []),
+        ([], [VisibilityChange("T-SOUTH", "account", "A1", entered=True)] * 2, []),
         ([], [VisibilityChange("T-SOUTH", "account", "A1", entered=False)], []),
         ([], [], [TerritoryHead("T-NORTH", "account", 1, 1), TerritoryHead("T-NORTH", "account", 1, 1)]),
     ],
-    ids=["object", "version", "twice", "unknown row", "enters again", "leaves unseen", "head twice"],
+    ids=["object", "version", "twice", "unknown row", "enters again", "enters twice", "leaves unseen", "head twice"],
 )
 def test_a_change_set_that_contradicts_the_store_changes_nothing(
     writer: DeltaStoreWriter, rows: list[RowChange], visibility: list[VisibilityChange], heads: list[TerritoryHead]
