@@ -108,10 +108,8 @@ class FollowUps:
 
         ``question`` is by the name that all with this answer share; ``state`` is the store's.
         """
-        known, wire = known_again(request), answer.wire
-        if known is None or wire is None or answer.large:
-            return
-        if request.if_none_match is not None or request.prefer is not None:
+        known = known_again(request)
+        if known is None or answer.large or request.if_none_match is not None or request.prefer is not None:
             return
         cursor = _CURSOR.search(known.content)
         if cursor is None or request.request_id.encode() in known.content:
@@ -129,7 +127,7 @@ class FollowUps:
             self._asked.keep(request_name, asked)
         # The same bytes have the same form in each state of the store; the scope they are about may be another one.
         told, told_name = self._told.at(state), (question.scope, asked.form, question.anchors[0].seq)
-        if told.kept(told_name) is None:
+        if told.kept(told_name) is None and (wire := answer.wire) is not None:
             told.keep(told_name, _Told(wire, delivery))
 
 

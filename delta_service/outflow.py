@@ -21,8 +21,8 @@ class Outflow:
 
     def begin(self, body: bytes) -> None:
         """It (empty: a stream) is about to be sent to one more reader. Raises 429 where that would be too much."""
+        reader = _reader_bytes(body)
         # A body stays the same object as long as anybody is being sent it.
-        reader = READER_BYTES if body else STREAM_READER_BYTES
         first = len(body) if id(body) not in self._readers else 0
         if self._bytes and self._bytes + reader + first > MAX_BYTES:
             raise rate_limited("Too many devices take large answers at once. Ask again later.")
@@ -31,8 +31,12 @@ class Outflow:
 
     def end(self, body: bytes) -> None:
         """One reader has most of it, or is gone."""
-        self._bytes -= READER_BYTES if body else STREAM_READER_BYTES
+        self._bytes -= _reader_bytes(body)
         self._readers[id(body)] -= 1
         if not self._readers[id(body)]:
             del self._readers[id(body)]
             self._bytes -= len(body)
+
+
+def _reader_bytes(body: bytes) -> int:
+    return READER_BYTES if body else STREAM_READER_BYTES

@@ -52,6 +52,7 @@ class DeltaProtocol(HttpToolsProtocol):
         self._refused = False
         self._between_requests = True
         self._requests_begun = 0
+        # Not always the newest one: what is asked meanwhile makes a cycle too, which waits for its turn.
         self._whole: RequestResponseCycle | None = None
         self._head_bytes: int | None = None
         self._head_timer: asyncio.TimerHandle | None = None
@@ -142,8 +143,9 @@ class DeltaProtocol(HttpToolsProtocol):
     async def _send_whole(self, answer: Wire) -> bool:
         """What the cycle's ``send`` does in three calls, with head and body in one piece."""
         cycle = self._whole
+        assert cycle is not None
         # The ordinary way waits for a slow reader, or tells that the connection ends.
-        if cycle is None or self.flow.write_paused or not cycle.keep_alive:
+        if self.flow.write_paused or not cycle.keep_alive:
             return False
         if cycle.disconnected:
             return True

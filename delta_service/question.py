@@ -149,7 +149,7 @@ def question_of(query: DeltaQuery, since: Cursor | int | None, scope: Scope, sta
         envelope=query.envelope,
     )
     for anchor in anchors:
-        if anchor.objects is not None and not set(anchor.objects).intersection(objects):
+        if anchor.objects is not None and set(anchor.objects).isdisjoint(objects):
             continue
         if anchor.seq > state.published_seq:
             raise cursor_ahead(scope)

@@ -56,8 +56,8 @@ class Repeats:
 
     def keep(self, request: ScopedRequest, answer: Answer, counter: Counter, state: StoreState) -> None:
         """Answer such a request so, while there is room and ``state`` is the store's."""
-        known, wire = known_again(request), answer.wire
-        if known is not None and wire is not None:
+        known = known_again(request)
+        if known is not None and (wire := answer.wire) is not None:
             self._kept.at(state).keep(known.content, _Repeated(known, wire, counter))
 
 

@@ -1,7 +1,8 @@
 """What the store asks of a database, and the one place that decides which database it is.
 
-All SQL is written once, in the common part of the two dialects, with ``?`` or ``:name`` for parameters. What they do
-not share (opening, transactions, bulk loads, statistics) is behind these protocols.
+All SQL is written once, in the common part of the two dialects, with ``?`` or ``:name`` for parameters; the few words
+that only SQLite has are put right by PostgreSQL's engine. What else they do not share (opening, transactions, bulk
+loads, statistics) is behind these protocols.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ class Connection:
         """Head and body."""
         async with asyncio.timeout(10):
             head = await self._reader.readuntil(b"\r\n\r\n")
-            lengths = [line for line in head.split(b"\r\n") if line.startswith(b"content-length: ")]
-            body = await self._reader.readexactly(int(lengths[0].partition(b" ")[2])) if lengths else b""
+            length = header(head, b"content-length")
+            body = await self._reader.readexactly(int(length)) if length is not None else b""
         return head, body
 
     async def ask(self, content: bytes) -> tuple[bytes, bytes]:
@@ -90,3 +90,9 @@ class Server:
 def poll(bearer: str, territory: str = "T-NORTH", *lines: str, since: int | str = 4, method: str = "GET") -> bytes:
     head = [f"{method} /v1/territories/{territory}/delta?since={since} HTTP/1.1", "Host: x"]
     return "\r\n".join([*head, f"Authorization: Bearer {bearer}", *lines, "", ""]).encode()
+
+
+def header(head: bytes, name: bytes) -> bytes | None:
+    """Of an answer; None where it has no such header."""
+    lines = (line.partition(b": ") for line in head.split(b"\r\n"))
+    return next((value for found, _, value in lines if found == name), None)

@@ -13,7 +13,7 @@ import pytest
 
 from delta_service import auth, metrics, protocol
 from tests.delta_service.conftest import A1, WORLDS, Running, RunScenario, token, world
-from tests.delta_service.connections import DATE, Server, poll
+from tests.delta_service.connections import DATE, Server, header, poll
 
 SIOCOUTQNSD = 0x894B
 """Linux: asks for the bytes that a socket has not sent yet."""
@@ -40,7 +40,8 @@ def test_a_poll_repeated_to_the_byte_is_answered_the_same_without_the_applicatio
             for other in (poll(bearer, "T-SOUTH"), poll(bearer, "T-NORTH", "X-Request-Id: 1"), poll(bearer, since=3)):
                 await connection.ask(other)
             assert server.asked == 5
-            etag = next(line for line in answers[0][0].split(b"\r\n") if line.startswith(b"etag: ")).partition(b" ")[2]
+            etag = header(answers[0][0], b"etag")
+            assert etag is not None
             unchanged = poll(bearer, "T-NORTH", f"If-None-Match: {etag.decode()}")
             heads = [(await connection.ask(unchanged))[0] for _ in range(4)]
             assert all(head.startswith(b"HTTP/1.1 304 Not Modified\r\n") for head in heads)

@@ -9,7 +9,7 @@ import pytest
 from delta_service.answers import SMALL_BYTES, Wire
 from delta_service.protocol import JOINED_BYTES, DeltaProtocol
 from tests.delta_service.conftest import A1, WORLDS, Running, RunScenario, token, world
-from tests.delta_service.connections import Connection, Server, poll
+from tests.delta_service.connections import Server, header, poll
 from tests.delta_service.model import World
 from tests.delta_service.test_events import until
 
@@ -62,7 +62,8 @@ def test_quiet_and_conditional_answers_and_news_leave_in_one_piece_and_problems_
         bearer = token(["T-NORTH"])
         async with Server(running).listening() as connect:
             head, _ = await (await connect()).ask(poll(bearer))
-            etag = next(line for line in head.split(b"\r\n") if line.startswith(b"etag: ")).removeprefix(b"etag: ")
+            etag = header(head, b"etag")
+            assert etag is not None
             requests = [poll(bearer, since=2), poll(bearer), poll(bearer, "T-NORTH", f"If-None-Match: {etag.decode()}")]
             for number, request in enumerate(requests, 2):
                 whole = await (await connect()).ask(request)
@@ -90,11 +91,11 @@ def test_a_reader_that_goes_away_or_takes_its_time_keeps_nothing_of_a_large_answ
             await until(lambda: len(wholes) == 2)
             assert outflow._bytes > HUGE
             gone._writer.transport.abort()
-            _, body = await slow.answer()
-            assert len(body) > HUGE
+            answer = await slow.answer()
+            assert len(answer[1]) > HUGE
             await until(lambda: outflow._bytes == 0)
             # The connection is as good as before.
-            assert await slow.ask(first_sync()) == (_, body)
+            assert await slow.ask(first_sync()) == answer
 
     run(scenario, published=1, worlds=worlds_of(HUGE))
 
@@ -107,7 +108,7 @@ def test_a_service_that_ends_meanwhile_ends_the_connection_after_the_answer(
         async with server.listening(keep_alive_seconds=60) as connect:
             connection, waiting = await connect(), await connect()
             connection.send(first_sync())
-            waiting.send(poll(token(["T-NORTH"])).replace(b"?since=4", b"?since=1&wait=30"))
+            waiting.send(poll(token(["T-NORTH"]), since="1&wait=30"))
             await until(lambda: len(wholes) == 1 and running.service.watch.waiting == 1)
             for protocol in server.protocols:
                 protocol.shutdown()
@@ -124,21 +125,20 @@ def test_a_service_that_ends_meanwhile_ends_the_connection_after_the_answer(
 def test_what_is_asked_while_another_waits_is_answered_after_it(run: RunScenario, wholes: list[Wire]) -> None:
     async def scenario(running: Running) -> None:
         bearer = token(["T-NORTH"])
-        waiting = poll(bearer).replace(b"?since=4", b"?since=4&wait=30")
         async with Server(running).listening() as connect:
-            connection: Connection = await connect()
-            expected = await connection.ask(poll(bearer, since=2))
-            connection.send(waiting)
+            connection = await connect()
+            before = await connection.ask(poll(bearer, since=2))
+            connection.send(poll(bearer, since="4&wait=30"))
             await until(lambda: running.service.watch.waiting == 1)
             connection.send(poll(bearer, since=2))
             await asyncio.sleep(0.05)
             await running.publish([*WORLDS, world({A1: 9}, {"T-NORTH": [A1]})])
             _, news = await connection.answer()
             assert b'"content 9"' in news
-            _, after = await connection.answer()
-            assert after != expected[1]
-            assert b'"content 9"' in after
-            assert await connection.ask(poll(bearer, since=2)) == (_, after)
+            after = await connection.answer()
+            assert after[1] != before[1]
+            assert b'"content 9"' in after[1]
+            assert await connection.ask(poll(bearer, since=2)) == after
             assert len(wholes) == 3, "what came while another waited went the ordinary way"
 
     run(scenario)
@@ -151,7 +151,7 @@ def test_nothing_is_written_to_one_who_is_gone_or_does_not_read(
         server, bearer = Server(running), token(["T-NORTH"])
         async with server.listening() as connect:
             gone, slow = await connect(), await connect()
-            gone.send(poll(bearer).replace(b"?since=4", b"?since=4&wait=30"))
+            gone.send(poll(bearer, since="4&wait=30"))
             await until(lambda: running.service.watch.waiting == 1)
             gone._writer.transport.abort()
             server.protocols[1].flow.pause_writing()
