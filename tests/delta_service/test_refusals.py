@@ -10,6 +10,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Any
 
 import httpx
@@ -79,6 +80,10 @@ def test_a_tampered_cursor_is_malformed(run: RunScenario) -> None:
             answer = await device.get("north", since=f"{kind}.{changed}.{signature}")
             # A change in the epoch reads as another history; nothing forged is ever answered.
             assert answer.status_code in (400, 409), position
+        others = set(ascii_letters + digits + "-_") - {signature[-1]}
+        for end in [signature[-1] + extra for extra in ("!", "=", "\n", "é", "A")] + sorted(others):
+            since = f"{kind}.{payload}.{signature[:-1]}{end}"
+            assert_problem(await device.get("north", since=since), 400, "cursor-malformed")
         forged = Cursor(IDENTITY.epoch, (Anchor(("T-SOUTH",), 1, None),)).encode(b"another key")
         assert_problem(await device.get("north", since=forged), 400, "cursor-malformed")
 
