@@ -77,9 +77,8 @@ def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.Chan
         rows=_rows(connection, statement("published_rows"), parameters),
         visibility=_rows(
             connection,
-            # Each alone skips the parts of the table that cannot have it; both in one condition would read all.
-            "SELECT territory, object, row_id, true FROM visibility WHERE from_seq = $seq UNION ALL"
-            " SELECT territory, object, row_id, false FROM visibility WHERE to_seq = $seq ORDER BY object, row_id",
+            "SELECT territory, object, row_id, operation = 'insert' FROM territory_delta"
+            " WHERE seq = $seq AND operation <> 'update' ORDER BY object, row_id",
             parameters,
         ),
         heads=_rows(
