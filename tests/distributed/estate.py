@@ -147,9 +147,17 @@ class Tenant(System):
             self.start_service()
         wait_until(lambda: answers(f"{self.service}/readyz"), 60, f"{self.name} is served")
 
-    def wait_run_under_way(self) -> RunRecord:
-        wait_until(lambda: bool(self.runs(None, DagsterRunStatus.STARTED)), PATIENCE_SECONDS, f"a run of {self.name}")
-        return self.runs(None, DagsterRunStatus.STARTED)[0]
+    def wait_run_under_way(self, since: float) -> RunRecord:
+        """The newest run under way that began after a moment (seconds since 1970); one before may be about to end."""
+
+        found: list[RunRecord] = []
+
+        def begun() -> bool:
+            found[:] = [run for run in self.runs(None, DagsterRunStatus.STARTED) if (run.start_time or 0.0) > since]
+            return bool(found)
+
+        wait_until(begun, PATIENCE_SECONDS, f"a run of {self.name}")
+        return found[0]
 
     def slow(self, seconds: float) -> None:
         """From now on each answer of the CRM takes so long."""

@@ -6,13 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
-from dagster import AssetKey, DagsterEventType, DagsterRun, DagsterRunStatus
+from dagster import AssetKey, DagsterEventType, DagsterRun, DagsterRunStatus, RunRecord
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import pack_value
 
@@ -60,6 +61,14 @@ def wait_status(tenant: Tenant, run_id: str, status: DagsterRunStatus) -> None:
         return run is not None and run.status is status
 
     wait_until(reached, 60, f"run {run_id} of {tenant.name} ends as {status.value}")
+
+
+def slow_run(tenant: Tenant) -> RunRecord:
+    """A run under way that will be so for a while: it began when the CRM was slow already."""
+    tenant.slow(SLOW_ANSWER_SECONDS)
+    grown_slow = time.time()
+    change(tenant)
+    return tenant.wait_run_under_way(grown_slow)
 
 
 def equal_to_recompute(tenant: Tenant) -> bool:
@@ -178,9 +187,7 @@ def test_an_operators_job_goes_to_the_tenants_own_worker(zenith: Tenant) -> None
 
 
 def test_a_slow_pod_does_not_hold_up_the_other(acme: Tenant, zenith: Tenant) -> None:
-    acme.slow(SLOW_ANSWER_SECONDS)
-    change(acme)
-    slow = acme.wait_run_under_way()
+    slow = slow_run(acme)
     change(zenith)
     zenith.wait_equal()
     began = slow.start_time or 0.0
@@ -199,16 +206,11 @@ def test_a_slow_pod_does_not_hold_up_the_other(acme: Tenant, zenith: Tenant) -> 
 def test_a_killed_worker_and_a_killed_run_process_are_noticed_and_the_next_syncs_heal(
     acme: Tenant, zenith: Tenant
 ) -> None:
-    def run_under_way(tenant: Tenant) -> str:
-        tenant.slow(SLOW_ANSWER_SECONDS)
-        change(tenant)
-        return tenant.wait_run_under_way().dagster_run.run_id
-
     # The worker with all its processes, as if its host were gone; and the process alone, as if memory were short. Each
     # at once: one tenant's run may be over before the other's begins.
-    struck = {"acme": run_under_way(acme)}
+    struck = {"acme": slow_run(acme).dagster_run.run_id}
     acme.kill("worker1")
-    struck["zenith"] = run_under_way(zenith)
+    struck["zenith"] = slow_run(zenith).dagster_run.run_id
     (pid,) = zenith.processes_of(struck["zenith"])
     os.kill(pid, signal.SIGKILL)
     acme.start_worker()
@@ -221,9 +223,7 @@ def test_a_killed_worker_and_a_killed_run_process_are_noticed_and_the_next_syncs
 
 
 def test_a_run_that_an_operator_ends_is_canceled_and_the_next_sync_goes_on(acme: Tenant) -> None:
-    acme.slow(SLOW_ANSWER_SECONDS)
-    change(acme)
-    run_id = acme.wait_run_under_way().dagster_run.run_id
+    run_id = slow_run(acme).dagster_run.run_id
     assert acme.shared.launcher.terminate(run_id)
     acme.quick()
     wait_status(acme, run_id, DagsterRunStatus.CANCELED)
