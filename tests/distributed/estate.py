@@ -149,7 +149,6 @@ class Tenant(System):
 
     def wait_run_under_way(self, since: float) -> RunRecord:
         """The newest run under way that began after a moment (seconds since 1970); one before may be about to end."""
-
         found: list[RunRecord] = []
 
         def begun() -> bool:
