@@ -31,6 +31,7 @@ from delta_service.store.changes import (
     VisibilityChange,
     VisibilityInterval,
 )
+from delta_service.store.moves import visibility_table
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.views import Position, View
 from delta_service.store.writer import DeltaStoreWriter
@@ -173,7 +174,7 @@ def _publish_fresh(writer: DeltaStoreWriter, history: History, deltas: dict[int,
     # So many that all can leave and change: after 300 days hardly a row is as it was.
     members, others = members + others[:ROWS_A_TERRITORY], others[ROWS_A_TERRITORY:]
     grown = [VisibilityChange("T0", "row", row_id, entered=True) for row_id in members[-ROWS_A_TERRITORY:]]
-    writer.apply(ChangeSet(_publication(NEWEST_SEQ + 1), (), grown))
+    writer.apply(ChangeSet(_publication(NEWEST_SEQ + 1), (), visibility_table(grown)))
     for seq, (age, delta) in enumerate(deltas.items(), NEWEST_SEQ + 2):
         entering, others = others[: len(delta.inserted)], others[len(delta.inserted) :]
         leaving, members = members[: len(delta.deleted)], members[len(delta.deleted) :]
@@ -183,7 +184,7 @@ def _publish_fresh(writer: DeltaStoreWriter, history: History, deltas: dict[int,
             changed.append(RowChange("row", row_id, _version(body), 0, body))
         moves = [VisibilityChange("T0", "row", row_id, entered=False) for row_id in leaving]
         moves += [VisibilityChange("T0", "row", row_id, entered=True) for row_id in entering]
-        writer.apply(ChangeSet(_publication(seq), changed, moves))
+        writer.apply(ChangeSet(_publication(seq), changed, visibility_table(moves)))
         members += entering
         yield age, seq
 

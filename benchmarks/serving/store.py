@@ -30,6 +30,7 @@ from delta_service.store.changes import (
     TerritoryHead,
     VisibilityChange,
 )
+from delta_service.store.moves import visibility_table
 from delta_service.store.schema import unsigned
 from delta_service.store.writer import DeltaStoreWriter
 
@@ -101,9 +102,10 @@ def publish(
     changes = [_changed(row) for row in rows]
     seq = writer.published_seq + 1
     at = START + timedelta(seconds=15 * seq)
-    change_set = ChangeSet(Publication(seq, at, at), [change for change, _ in changes], visibility)
     heads = _heads(connection, changes, visibility)
-    writer.apply(ChangeSet(change_set.publication, change_set.rows, visibility, heads))
+    writer.apply(
+        ChangeSet(Publication(seq, at, at), [change for change, _ in changes], visibility_table(visibility), heads)
+    )
     return seq
 
 

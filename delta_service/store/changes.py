@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 OPEN_SEQ = 2**53 - 1
 """``to_seq`` of an interval that has not ended; also the bound below which every ``seq`` stays."""
@@ -71,12 +74,14 @@ class TerritoryHead(NamedTuple):
 class ChangeSet:
     """Everything publication ``publication.seq`` changes. Iterables are read once, in the order of the fields.
 
-    Their items may be plain tuples: of a million, making an object of each would cost as much as storing it.
+    Their items may be plain tuples. Moves, of which there may be a million, come as columns: making Python values of
+    each would cost as much as storing it.
     """
 
     publication: Publication
     rows: Iterable[RowChange]
-    visibility: Iterable[VisibilityChange]
+    visibility: pa.Table
+    """The fields of :class:`VisibilityChange` as columns, best in the order of object and row."""
     heads: Iterable[TerritoryHead] = field(default=())
 
 

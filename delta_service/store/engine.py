@@ -7,10 +7,14 @@ loads, statistics) is behind these protocols.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 StoreLocation = Path | str
 """The path of an SQLite file, or a ``postgresql://`` URL, which may hold a password: never to be logged."""
@@ -58,6 +62,9 @@ class WriteConnection(ReadConnection, Protocol):
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> object:
         """Once for each row. While it runs, ``rows`` must not use the connection."""
+
+    def array(self, values: Sequence[str] | npt.NDArray[np.int64], /) -> object:
+        """The parameter of ``carray(...)``, a table of one column, ``value``: these in their order. At least one."""
 
     def changes(self) -> int:
         """Rows that the last statement inserted, updated or deleted."""

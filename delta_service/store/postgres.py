@@ -7,19 +7,24 @@ connections that are lost. Tables live where the URL's ``search_path`` leads, so
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
+from psycopg.types.string import StrDumper
 
 from delta_service.store import schema
 from delta_service.store.errors import ChangeSetError, StaleWriterError, StoreUnreachableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 # A server that has gone without a word is given up after some seconds; whatever is in the URL comes first.
 CONNECTING = {
@@ -53,6 +58,7 @@ DIALECT = (
     (" BLOB ", " BYTEA "),
     (") WITHOUT ROWID", ")"),
     (" OR ROLLBACK ", " "),
+    (" carray(", " unnest("),
 )
 PLACEHOLDER = re.compile(r"(?<![:\w]):(\w+)|\?")
 PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\)\s+VALUES \([?, ]+\)")
@@ -164,6 +170,9 @@ class PostgresWriter(PostgresConnection):
                 self._copied += 1
         return None
 
+    def array(self, values: Sequence[str] | npt.NDArray[np.int64], /) -> list[str] | list[int]:
+        return list(values) if isinstance(values, Sequence) else values.tolist()
+
     def changes(self) -> int:
         return self._changes
 
@@ -210,6 +219,8 @@ def _connect(url: str, name: str, settings: dict[str, str]) -> psycopg.Connectio
         connection = psycopg.connect(conninfo, autocommit=True)
     # One type for all numbers, so that there is one prepared statement for each text.
     connection.adapters.register_dumper(int, Int8Dumper)
+    # A list of texts has a type only if its texts have.
+    connection.adapters.register_dumper(str, StrDumper)
     return connection
 
 

@@ -12,19 +12,15 @@ from delta_service.store.batches import batches
 from delta_service.store.changes import OPEN_SEQ, ChangeSet, Publication, RowChange
 from delta_service.store.engine import WriteConnection
 from delta_service.store.errors import ChangeSetError, StaleSeqError
+from delta_service.store.moves import apply_moves
 from delta_service.store.schema import INSERT_BODY, INSERT_HEAD, signed
 from delta_service.store.territory_keys import TerritoryKeys
 from delta_service.store.times import to_microseconds
 
-STAGING = (
-    """CREATE TEMP TABLE staged_row (
-        object INTEGER NOT NULL, row_id TEXT NOT NULL, version BIGINT, digest BIGINT, body_key BIGINT, merged_into TEXT,
-        PRIMARY KEY (object, row_id))""",
-    """CREATE TEMP TABLE staged_visibility (
-        territory INTEGER NOT NULL, object INTEGER NOT NULL, row_id TEXT NOT NULL, entered INTEGER NOT NULL)""",
-)
+STAGED_ROW = """CREATE TEMP TABLE staged_row (
+    object INTEGER NOT NULL, row_id TEXT NOT NULL, version BIGINT, digest BIGINT, body_key BIGINT, merged_into TEXT,
+    PRIMARY KEY (object, row_id))"""
 STAGE_ROW = "INSERT INTO staged_row (object, row_id, version, digest, body_key, merged_into) VALUES (?, ?, ?, ?, ?, ?)"
-STAGE_VISIBILITY = "INSERT INTO staged_visibility (territory, object, row_id, entered) VALUES (?, ?, ?, ?)"
 NEXT_BODY_KEY = "SELECT coalesce(max(body_key), 0) + 1 FROM row_body"
 
 # The same history gives the same keys, on a replica that was promoted too early as well: page tokens hold such keys.
@@ -45,24 +41,6 @@ OPEN_VERSIONS = """INSERT OR ROLLBACK INTO row_version (row_key, from_seq, to_se
     SELECT row_key, :seq, :open, version, digest, body_key FROM changed_row WHERE body_key IS NOT NULL"""
 SET_MERGED = """UPDATE row SET merged_into = changed.merged_into FROM changed_row AS changed
     WHERE changed.row_key = row.key AND row.merged_into IS DISTINCT FROM changed.merged_into"""
-TOUCH = """UPDATE OR ROLLBACK visibility SET touched_seq = :seq
-    WHERE to_seq = :open AND row_key IN (SELECT row_key FROM changed_row)"""
-
-# Sorted like the table, so that neighbours are written together.
-KEY_VISIBILITY = """CREATE TEMP TABLE changed_visibility AS
-    SELECT staged.territory, staged.object, row.key AS row_key, staged.entered
-    FROM staged_visibility AS staged JOIN row ON row.object = staged.object AND row.row_id = staged.row_id
-    ORDER BY staged.territory, staged.object, row.key"""
-LEAVE = """UPDATE OR ROLLBACK visibility SET to_seq = :seq, touched_seq = :seq FROM changed_visibility AS changed
-    WHERE changed.entered = 0 AND visibility.territory = changed.territory AND visibility.object = changed.object
-      AND visibility.row_key = changed.row_key AND visibility.to_seq = :open"""
-# Before entering, not while: an engine would look among the rows that it has just inserted.
-COUNT_HELD = """SELECT count(*) FROM changed_visibility AS changed
-    WHERE entered = 1 AND EXISTS (SELECT 1 FROM visibility AS held
-        WHERE held.territory = changed.territory AND held.object = changed.object AND held.row_key = changed.row_key
-          AND held.to_seq = :open)"""
-ENTER = """INSERT OR ROLLBACK INTO visibility (territory, object, row_key, from_seq, to_seq, touched_seq)
-    SELECT territory, object, row_key, :seq, :open, :seq FROM changed_visibility WHERE entered = 1"""
 
 # A clock that was set back must not make a time resolve to a publication later than the one a device knew then.
 INSERT_PUBLICATION = """INSERT INTO publication (seq, as_of_us, published_at_us)
@@ -80,18 +58,10 @@ def apply(connection: WriteConnection, change_set: ChangeSet) -> None:
     bounds = {"seq": publication.seq, "open": OPEN_SEQ}
     objects: dict[str, int] = dict(connection.execute("SELECT name, key FROM object"))
     territories = TerritoryKeys(connection)
-    for statement in STAGING:
-        connection.execute(statement)
+    connection.execute(STAGED_ROW)
     try:
         _apply_rows(connection, change_set.rows, objects, bounds)
-        connection.executemany(
-            STAGE_VISIBILITY,
-            (
-                (territories[territory], objects[name], row_id, 1 if entered else 0)
-                for territory, name, row_id, entered in change_set.visibility
-            ),
-        )
-        _apply_visibility(connection, bounds)
+        apply_moves(connection, change_set.visibility, objects, territories, bounds)
         connection.executemany(
             INSERT_HEAD,
             (
@@ -102,7 +72,7 @@ def apply(connection: WriteConnection, change_set: ChangeSet) -> None:
         territories.save()
     except KeyError as error:
         raise ChangeSetError(f"object {error} is not served") from None
-    for table in ("staged_row", "changed_row", "staged_visibility", "changed_visibility"):
+    for table in ("staged_row", "changed_row"):
         connection.execute(f"DROP TABLE {table}")
     _publish(connection, publication)
 
@@ -127,21 +97,6 @@ def _apply_rows(
         connection.executemany(INSERT_BODY, bodies)
     for statement in (ADD_ROWS, KEY_ROWS, CLOSE_VERSIONS, OPEN_VERSIONS, SET_MERGED):
         connection.execute(statement, bounds)
-
-
-def _apply_visibility(connection: WriteConnection, bounds: dict[str, int]) -> None:
-    (count, enters) = connection.execute("SELECT count(*), coalesce(sum(entered), 0) FROM staged_visibility").get
-    connection.execute(KEY_VISIBILITY)
-    if connection.execute("SELECT count(*) FROM changed_visibility").get != count:
-        raise ChangeSetError("a row enters or leaves a territory that the store has never had")
-    connection.execute(LEAVE, bounds)
-    if connection.changes() != count - enters:
-        raise ChangeSetError("a row leaves a territory that did not see it")
-    # Between leaving and entering, which touch by themselves: each interval is written once.
-    connection.execute(TOUCH, bounds)
-    if connection.execute(COUNT_HELD, bounds).get:
-        raise ChangeSetError("a row enters a territory that sees it already")
-    connection.execute(ENTER, bounds)
 
 
 def _publish(connection: WriteConnection, publication: Publication) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 
 from delta_service.store import schema
 from delta_service.store.errors import ChangeSetError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 BUSY_TIMEOUT_MS = 30_000
 READER_CACHE_KIB = 65_536
@@ -117,6 +122,9 @@ class SqliteConnection(apsw.Connection):
         self.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         if self._path.with_name(self._path.name + "-wal").stat().st_size > WAL_TRUNCATE_BYTES:
             self._truncate_wal()
+
+    def array(self, values: Sequence[str] | npt.NDArray[np.int64], /) -> apsw.CArrayBinding:
+        return apsw.carray(tuple(values) if isinstance(values, Sequence) else values)
 
     def begin_load(self) -> None:
         for table in schema.TABLES:

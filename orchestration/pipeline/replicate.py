@@ -75,12 +75,7 @@ def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.Chan
     return changes.ChangeSet(
         publication=_publication(row),
         rows=_rows(connection, statement("published_rows"), parameters),
-        visibility=_rows(
-            connection,
-            "SELECT territory, object, row_id, operation = 'insert' FROM territory_delta"
-            " WHERE seq = $seq AND operation <> 'update' ORDER BY object, row_id",
-            parameters,
-        ),
+        visibility=connection.sql(statement("published_moves"), params=parameters).to_arrow_table(),
         heads=_rows(
             connection, "SELECT territory, object, rows, digest FROM territory_head WHERE from_seq = $seq", parameters
         ),

@@ -22,6 +22,7 @@ from delta_service.store.changes import (
     VisibilityChange,
     VisibilityInterval,
 )
+from delta_service.store.moves import visibility_table
 
 OBJECTS = ("account", "contact", "order")
 START = datetime(2026, 11, 24, 6, tzinfo=UTC)
@@ -88,7 +89,7 @@ def change_set(
     visibility += [VisibilityChange(territory, *row, entered=False) for territory, row in before.seen - after.seen]
     old = before.heads(territories)
     heads = [TerritoryHead(*key, *head) for key, head in after.heads(territories).items() if old[key] != head]
-    return ChangeSet(publication(seq), rows, visibility, heads)
+    return ChangeSet(publication(seq), rows, visibility_table(visibility), heads)
 
 
 def full_copy(worlds: list[World], territories: Iterable[str], identity: StoreIdentity = IDENTITY) -> FullCopy:

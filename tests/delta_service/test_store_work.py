@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import apsw
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from delta_service.store import publish, schema
+from delta_service.store import moves, publish, schema
 from delta_service.store.changes import OPEN_SEQ, ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store.moves import visibility_table
 from delta_service.store.sqlite import SqliteConnection
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import WORLDS
@@ -22,8 +25,8 @@ MANY_PAGES = 10_000
 """Rows that lie on more pages than SQLite would keep in memory."""
 # Its fence, its times, and one head of each territory.
 ROWS_OF_ANY_PUBLICATION = 4
-# Staged and written, once as a leave and once as an entry.
-ROWS_OF_A_MOVE = 4
+# Once as a leave and once as an entry.
+ROWS_OF_A_MOVE = 2
 # Staged; the text; the old version closed and the new one opened; the interval touched.
 ROWS_OF_A_CHANGE = 5
 ROWS_OF_INDEX_STATISTICS = 8
@@ -35,7 +38,7 @@ def writer(tmp_path: Path) -> Iterator[DeltaStoreWriter]:
         writer.initialise(IDENTITY)
         rows = [RowChange("account", id_of(number), 1, 1, "{}") for number in range(ROWS)]
         seen = [VisibilityChange("T1", "account", id_of(number), entered=True) for number in range(ROWS)]
-        writer.apply(ChangeSet(publication(1), rows, seen, heads(1)))
+        writer.apply(ChangeSet(publication(1), rows, visibility_table(seen), heads(1)))
         yield writer
 
 
@@ -47,10 +50,11 @@ def heads(seq: int) -> list[TerritoryHead]:
     return [TerritoryHead(territory, "account", ROWS, seq) for territory in ("T1", "T2")]
 
 
-def moves(count: int, source: str, target: str) -> list[VisibilityChange]:
+def move(count: int, source: str, target: str) -> pa.Table:
     ids = [id_of(number) for number in range(count)]
-    left = [VisibilityChange(source, "account", row_id, entered=False) for row_id in ids]
-    return left + [VisibilityChange(target, "account", row_id, entered=True) for row_id in ids]
+    moved = [VisibilityChange(source, "account", row_id, entered=False) for row_id in ids]
+    moved += [VisibilityChange(target, "account", row_id, entered=True) for row_id in ids]
+    return visibility_table(moved)
 
 
 def changes(count: int, seq: int) -> list[RowChange]:
@@ -66,18 +70,20 @@ def rows_written(writer: DeltaStoreWriter, change_set: ChangeSet) -> int:
 
 def test_a_move_writes_two_intervals_and_nothing_of_the_row(writer: DeltaStoreWriter) -> None:
     for seq, (count, source, target) in enumerate([(FEW, "T1", "T2"), (FEW, "T2", "T1"), (MANY, "T1", "T2")], start=2):
-        written = rows_written(writer, ChangeSet(publication(seq), [], moves(count, source, target), heads(seq)))
+        written = rows_written(writer, ChangeSet(publication(seq), [], move(count, source, target), heads(seq)))
         assert written <= ROWS_OF_ANY_PUBLICATION + ROWS_OF_A_MOVE * count, (seq, count)
 
 
 def test_a_changed_text_writes_its_version_and_touches_its_intervals_once(writer: DeltaStoreWriter) -> None:
     for seq, count in ((2, FEW), (3, MANY)):
-        written = rows_written(writer, ChangeSet(publication(seq), changes(count, seq), [], heads(seq)))
+        written = rows_written(
+            writer, ChangeSet(publication(seq), changes(count, seq), visibility_table([]), heads(seq))
+        )
         assert written <= ROWS_OF_ANY_PUBLICATION + ROWS_OF_A_CHANGE * count, (seq, count)
 
 
 def test_a_row_that_changes_and_moves_at_once_is_not_touched_besides(writer: DeltaStoreWriter) -> None:
-    written = rows_written(writer, ChangeSet(publication(2), changes(MANY, 2), moves(MANY, "T1", "T2"), heads(2)))
+    written = rows_written(writer, ChangeSet(publication(2), changes(MANY, 2), move(MANY, "T1", "T2"), heads(2)))
     most = ROWS_OF_A_CHANGE - 1 + ROWS_OF_A_MOVE
     assert written <= ROWS_OF_ANY_PUBLICATION + most * MANY
 
@@ -93,7 +99,7 @@ def test_a_publication_takes_as_many_statements_whatever_its_size(writer: DeltaS
             return True
 
         connection.exec_trace = note
-        moving = moves(count, "T1", "T2") if seq == 2 else moves(FEW, "T2", "T1")
+        moving = move(count // 2, "T1", "T2") if seq == 2 else move(FEW // 2, "T2", "T1")
         writer.apply(ChangeSet(publication(seq), changes(count, seq), moving, heads(seq)))
         connection.exec_trace = None
         taken.append(len(set(texts)))
@@ -102,15 +108,15 @@ def test_a_publication_takes_as_many_statements_whatever_its_size(writer: DeltaS
 
 def test_no_statement_of_a_publication_reads_a_whole_table_of_the_store(writer: DeltaStoreWriter) -> None:
     connection = cast(SqliteConnection, writer._connection)
-    bounds = {"seq": 2, "open": OPEN_SEQ}
-    for statement in publish.STAGING:
-        connection.execute(statement)
+    connection.execute(publish.STAGED_ROW)
+    numbers, row_ids = connection.array(np.array([1, 2])), connection.array(["A1", "A2"])
+    bounds = {"seq": 2, "open": OPEN_SEQ, "numbers": numbers, "row_ids": row_ids, "object": 0}
     for statement in (
         publish.ADD_ROWS, publish.KEY_ROWS, publish.CLOSE_VERSIONS, publish.OPEN_VERSIONS, publish.SET_MERGED,
-        publish.KEY_VISIBILITY, publish.LEAVE, publish.TOUCH, publish.COUNT_HELD, publish.ENTER,
+        moves.FIND_ROWS, moves.FIND_TOUCHED, moves.LEAVE, moves.TOUCH, moves.COUNT_HELD, moves.ENTER,
     ):  # fmt: skip
         plan = {row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement, bounds)}
-        read_whole = {f"SCAN {table}" for table in ("row", "row_version", "visibility", "held")}
+        read_whole = {f"SCAN {table}" for table in ("row", "row_version", "visibility", "seen")}
         assert not [step for step in plan if step in read_whole or step.startswith(tuple(f"{s} " for s in read_whole))]
         connection.execute(statement, bounds)
 
@@ -127,9 +133,9 @@ def test_no_statement_keeps_pages_to_undo_it_alone(tmp_path: Path) -> None:
     try:
         with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
             writer.initialise(IDENTITY)
-            entering = [change for change in moves(MANY_PAGES, "T2", "T1") if change.entered]
+            entering = move(MANY_PAGES, "T2", "T1").slice(MANY_PAGES)
             writer.apply(ChangeSet(publication(1), changes(MANY_PAGES, 1), entering, heads(1)))
-            moving = moves(MANY_PAGES // 2, "T1", "T2")
+            moving = move(MANY_PAGES // 2, "T1", "T2")
             writer.apply(ChangeSet(publication(2), changes(MANY_PAGES, 2), moving, heads(2)))
     finally:
         watching.unregister()

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from delta_service.store import questions, schema
+from delta_service.store import moves, questions, schema
 from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange
 from delta_service.store.engine import StoreLocation
 from delta_service.store.errors import ChangeSetError, HistoryExpiredError, StaleSeqError, StoreIdentityError
+from delta_service.store.moves import visibility_table
 from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.territory_keys import INSERT_TERRITORY
 from delta_service.store.views import View
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import A1, A2, A3, MERGED, WORLDS, publish, world
@@ -98,9 +101,49 @@ def test_a_change_set_that_contradicts_the_store_changes_nothing(
 ) -> None:
     before = content_of(writer)
     with pytest.raises(ChangeSetError):
-        writer.apply(ChangeSet(publication(5), rows, visibility, heads))
+        writer.apply(ChangeSet(publication(5), rows, visibility_table(visibility), heads))
     assert content_of(writer) == before
     writer.apply(change_set(5, WORLDS[4], WORLDS[3], TERRITORIES))
+
+
+def test_a_publication_applied_in_pieces_leaves_the_same_store(
+    writer: DeltaStoreWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = {territory: [A1, A3, ("contact", "C1"), ("order", "O1")] for territory in TERRITORIES}
+    everywhere = world({A1: 2, A3: 2, ("contact", "C1"): 1, ("order", "O1"): 1}, everything)
+    here_and_there = world({A1: 3, A2: 1, ("order", "O1"): 2}, {"T-EAST": [A2, A1], "T-NORTH": [A1, A2]})
+    changed = [
+        change_set(5, WORLDS[4], everywhere, TERRITORIES),
+        change_set(6, everywhere, here_and_there, TERRITORIES),
+    ]
+    a_piece = 2
+    assert all(len(each.visibility) > a_piece for each in changed)
+    left = []
+    for numbers_at_a_time in (moves.NUMBERS_AT_A_TIME, a_piece):
+        monkeypatch.setattr(moves, "NUMBERS_AT_A_TIME", numbers_at_a_time)
+        writer.replace(full_copy(WORLDS, TERRITORIES))
+        for each in changed:
+            writer.apply(each)
+        content = content_of(writer)
+        left.append([content[table] for table in ("row", "row_version", "visibility", "head")])
+    assert left[0] == left[1]
+
+
+def test_the_highest_number_of_an_interval_is_taken_apart_as_it_was_made(writer: DeltaStoreWriter) -> None:
+    connection = writer._connection
+    highest = connection.array(np.array([2**63 - 1]))
+    assert connection.execute(moves.NUMBERED, {"numbers": highest}).get == (
+        2**moves.TERRITORY_BITS - 1, 2**moves.OBJECT_BITS - 1, 2**moves.ROW_BITS - 1,
+    )  # fmt: skip
+
+
+def test_a_territory_beyond_what_a_number_holds_is_refused(writer: DeltaStoreWriter) -> None:
+    writer._connection.execute(INSERT_TERRITORY, (2**moves.TERRITORY_BITS, "T-FAR"))
+    before = content_of(writer)
+    entering = visibility_table([VisibilityChange("T-FAR", *A1, entered=True)])
+    with pytest.raises(ChangeSetError, match="more territories"):
+        writer.apply(ChangeSet(publication(5), [], entering))
+    assert content_of(writer) == before
 
 
 def test_a_failing_source_changes_nothing(writer: DeltaStoreWriter) -> None:
@@ -110,7 +153,7 @@ def test_a_failing_source_changes_nothing(writer: DeltaStoreWriter) -> None:
 
     before = content_of(writer)
     with pytest.raises(RuntimeError, match="warehouse"):
-        writer.apply(ChangeSet(publication(5), rows(), []))
+        writer.apply(ChangeSet(publication(5), rows(), visibility_table([])))
     assert content_of(writer) == before
 
 
@@ -123,7 +166,7 @@ def test_a_realignment_writes_no_body(writer: DeltaStoreWriter) -> None:
 
 
 def test_times_never_run_backwards(writer: DeltaStoreWriter, location: StoreLocation) -> None:
-    writer.apply(ChangeSet(replace(publication(5), published_at=START), [], []))
+    writer.apply(ChangeSet(replace(publication(5), published_at=START), [], visibility_table([])))
     reader = DeltaStoreReader(location)
     assert reader.publication_at(publication(4).published_at) == 5
     assert reader.publication_at(publication(3).published_at) == 3
@@ -246,6 +289,7 @@ def test_a_row_seen_by_many_territories_is_looked_up_by_the_row(writer: DeltaSto
 CRASHING_WRITER = """
 import sys
 from delta_service.store.changes import ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store.moves import visibility_table
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY, publication
 
@@ -257,7 +301,8 @@ with DeltaStoreWriter(sys.argv[1]) as writer:
         rows = [RowChange("account", id_, seq, seq, f'{{"accountId":"{id_}","seq":{seq}}}') for id_ in ids]
         first = seq <= 7
         seen = [VisibilityChange("T1", "account", id_, entered=True) for id_ in ids] if first else []
-        writer.apply(ChangeSet(publication(seq), rows, seen, [TerritoryHead("T1", "account", 3000 * min(seq, 7), seq)]))
+        head = TerritoryHead("T1", "account", 3000 * min(seq, 7), seq)
+        writer.apply(ChangeSet(publication(seq), rows, visibility_table(seen), [head]))
         print(seq, flush=True)
 """
 

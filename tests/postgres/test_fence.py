@@ -12,6 +12,7 @@ import pytest
 
 from delta_service.store.changes import ChangeSet, RowChange
 from delta_service.store.errors import StaleWriterError, StoreUnreachableError
+from delta_service.store.moves import visibility_table
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish
@@ -78,7 +79,7 @@ def test_a_newer_writer_waits_for_the_commit_under_way_and_goes_on_from_it(
         yield RowChange("account", "A9", 1, 1, "{}")
         assert not opened.wait(0.3), "the row of the fence is held by this transaction"
 
-    old_writer.apply(ChangeSet(publication(5), rows(), []))
+    old_writer.apply(ChangeSet(publication(5), rows(), visibility_table([])))
     thread.join(30)
     assert seen == [5]
 
@@ -93,7 +94,7 @@ def test_a_writer_cut_off_in_the_middle_leaves_nothing_behind(store_url: str, ol
         )
 
     with pytest.raises(StoreUnreachableError):
-        old_writer.apply(ChangeSet(publication(5), rows(), []))
+        old_writer.apply(ChangeSet(publication(5), rows(), visibility_table([])))
     with DeltaStoreWriter(store_url) as newer:
         assert content_of(newer) == before
         newer.apply(change_set(*FIFTH))
