@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import duckdb
 
 from benchmarks.changes import change_some, move_a_tenth
 from benchmarks.cost import Cost, cost, peak_memory_mib, reset_peak_memory
-from benchmarks.data import CACHE, CATALOG, LARGE, NO_GUARD, NOW, original
+from benchmarks.data import CACHE, CATALOG, LARGE, NO_GUARD, NOW, load_snapshots
 from benchmarks.results import Measurement
 from benchmarks.serving.servers import delta_service
 from benchmarks.serving.store import ServedStore
@@ -35,11 +34,10 @@ Step = Callable[[Path], tuple[Cost, int]]
 
 
 def steps() -> list[Measurement]:
-    """In order, on a fresh copy of the warehouse: each step finds what the ones before have left."""
+    """In order, from an empty folder on: each step finds what the ones before have left."""
     found: list[Measurement] = []
     with tempfile.TemporaryDirectory(prefix="run-steps-", dir=CACHE) as name:
         folder = Path(name)
-        shutil.copyfile(original(LARGE) / "warehouse.duckdb", folder / "warehouse.duckdb")
         for what, step in STEPS.items():
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 spent, peak_mib = process.submit(step, folder).result()
@@ -54,6 +52,16 @@ def steps() -> list[Measurement]:
 def _measured(work: Callable[[], object]) -> tuple[Cost, int]:
     reset_peak_memory()
     return cost(work), peak_memory_mib()
+
+
+def _snapshots(folder: Path) -> tuple[Cost, int]:
+    with _warehouse(folder) as connection:
+        return _measured(lambda: load_snapshots(connection, LARGE))
+
+
+def _derivation(folder: Path) -> tuple[Cost, int]:
+    with _warehouse(folder) as connection:
+        return _measured(lambda: derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD))
 
 
 def _replication(folder: Path) -> tuple[Cost, int]:
@@ -119,6 +127,8 @@ def _warehouse(folder: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection
 
 
 STEPS: dict[str, Step] = {
+    "snapshots of all rows, in SQL": _snapshots,
+    "first publication: derivation": _derivation,
     "replication from nothing": _replication,
     "re-alignment of a tenth: derivation": _derivation_of_moves,
     "re-alignment of a tenth: publication": _replication,
