@@ -20,8 +20,12 @@ from delta_service.store.territory_keys import TerritoryKeys
 
 Numbers = npt.NDArray[np.int64]
 
-# The bits of a number, 63 in all: more territories, objects or rows than they hold are refused.
+# The bits of a number, 63 in all.
 ROW_BITS, OBJECT_BITS, TERRITORY_BITS = 36, 6, 21
+TOO_MANY = (
+    f"a store holds at most {2**TERRITORY_BITS:,} territories, {2**OBJECT_BITS} objects and {2**ROW_BITS:,} rows;"
+    " a full copy numbers anew what is left of them"
+)
 NUMBERED = f"""SELECT value >> {OBJECT_BITS + ROW_BITS} AS territory,
         (value >> {ROW_BITS}) & {2**OBJECT_BITS - 1} AS object, value & {2**ROW_BITS - 1} AS row_key
     FROM carray(:numbers) AS value"""
@@ -96,7 +100,7 @@ def _numbered(
         ids = its["territory"].combine_chunks().dictionary_encode()
         keys = np.array([territories[id_] for id_ in ids.dictionary.to_pylist()], np.int64)
         if max(objects[name] >> OBJECT_BITS, keys.max() >> TERRITORY_BITS, rows.max() >> ROW_BITS):
-            raise ChangeSetError("the store has more territories, objects or rows than an interval's number holds")
+            raise ChangeSetError(TOO_MANY)
         numbers.append((keys[ids.indices] << OBJECT_BITS | objects[name]) << ROW_BITS | rows[row_ids.indices])
         entered.append(its["entered"].to_numpy())
     return np.concatenate(numbers), np.concatenate(entered)

@@ -1,4 +1,4 @@
-"""One publication into the store: staged row by row, applied set by set.
+"""One publication into the store: its rows staged one by one, everything applied set by set.
 
 The cost follows what changes. A row that moves between territories touches integers only, never its body.
 """

@@ -141,7 +141,7 @@ def test_a_territory_beyond_what_a_number_holds_is_refused(writer: DeltaStoreWri
     writer._connection.execute(INSERT_TERRITORY, (2**moves.TERRITORY_BITS, "T-FAR"))
     before = content_of(writer)
     entering = visibility_table([VisibilityChange("T-FAR", *A1, entered=True)])
-    with pytest.raises(ChangeSetError, match="more territories"):
+    with pytest.raises(ChangeSetError, match="at most 2,097,152 territories, 64 objects"):
         writer.apply(ChangeSet(publication(5), [], entering))
     assert content_of(writer) == before
 
