@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    # Only who writes needs it: the service starts, and stays, without.
     import numpy as np
     import numpy.typing as npt
+
+    Values = Sequence[str] | npt.NDArray[np.int64]
 
 StoreLocation = Path | str
 """The path of an SQLite file, or a ``postgresql://`` URL, which may hold a password: never to be logged."""
@@ -63,7 +66,7 @@ class WriteConnection(ReadConnection, Protocol):
     def executemany(self, sql: str, rows: Iterable[Any], /) -> object:
         """Once for each row. While it runs, ``rows`` must not use the connection."""
 
-    def array(self, values: Sequence[str] | npt.NDArray[np.int64], /) -> object:
+    def array(self, values: Values, /) -> object:
         """The parameter of ``carray(...)``, a table of one column, ``value``: these in their order. At least one."""
 
     def changes(self) -> int:

@@ -23,8 +23,7 @@ from delta_service.store import schema
 from delta_service.store.errors import ChangeSetError, StaleWriterError, StoreUnreachableError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from delta_service.store.engine import Values
 
 # A server that has gone without a word is given up after some seconds; whatever is in the URL comes first.
 CONNECTING = {
@@ -170,7 +169,7 @@ class PostgresWriter(PostgresConnection):
                 self._copied += 1
         return None
 
-    def array(self, values: Sequence[str] | npt.NDArray[np.int64], /) -> list[str] | list[int]:
+    def array(self, values: Values, /) -> list[str] | list[int]:
         return list(values) if isinstance(values, Sequence) else values.tolist()
 
     def changes(self) -> int:

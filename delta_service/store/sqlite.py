@@ -14,8 +14,7 @@ from delta_service.store import schema
 from delta_service.store.errors import ChangeSetError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from delta_service.store.engine import Values
 
 BUSY_TIMEOUT_MS = 30_000
 READER_CACHE_KIB = 65_536
@@ -123,7 +122,7 @@ class SqliteConnection(apsw.Connection):
         if self._path.with_name(self._path.name + "-wal").stat().st_size > WAL_TRUNCATE_BYTES:
             self._truncate_wal()
 
-    def array(self, values: Sequence[str] | npt.NDArray[np.int64], /) -> apsw.CArrayBinding:
+    def array(self, values: Values, /) -> apsw.CArrayBinding:
         return apsw.carray(tuple(values) if isinstance(values, Sequence) else values)
 
     def begin_load(self) -> None:
