@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from prometheus_client import Counter
 from delta_service import metrics
 from delta_service.body import Counts
 from delta_service.cursor import Anchor
-from delta_service.logs import LINES
+from delta_service.logs import Lines
 from delta_service.problems import new_request_id
 from delta_service.scope import Scope
 from delta_service.tracing import trace_delivery
@@ -20,7 +21,8 @@ from delta_service.tracing import trace_delivery
 log = logging.getLogger("delta_service.audit")
 
 HOLD_SECONDS = 0.1
-HOLD_RECORDS = 50
+# All at once would keep whoever polls meanwhile waiting.
+HOLD_RECORDS = 20
 
 
 class Delivery(NamedTuple):
@@ -54,32 +56,28 @@ def write_records() -> None:
     records = _unwritten.copy()
     _unwritten.clear()
     totals, size_bytes = Counts(), 0
+    requests: dict[Counter, int] = defaultdict(int)
     for delivery, _, _ in records:
-        delivery.requests.inc()
+        requests[delivery.requests] += 1
         totals.add(delivery.counts)
         size_bytes += delivery.size_bytes
+    for counter, count in requests.items():
+        counter.inc(count)
     metrics.INSERTED.inc(totals.insert)
     metrics.UPDATED.inc(totals.update)
     metrics.DELETED.inc(totals.deleted)
     metrics.BYTES.inc(size_bytes)
-    with LINES.together():
-        for delivery, anchors, request_id in records:
-            _log(delivery, anchors, request_id or new_request_id())
+    log.info(Lines([_line(*record) for record in records]))
 
 
-def _log(delivery: Delivery, anchors: Sequence[Anchor], request_id: str) -> None:
+def _line(delivery: Delivery, anchors: Sequence[Anchor], request_id: str | None) -> str:
+    request_id = request_id or new_request_id()
     counts, scope = delivery.counts, ",".join(delivery.scope) or "-"
     given: dict[str, str | int] = {"scope": scope, "kind": delivery.kind, "bytes": delivery.size_bytes}
     trace_delivery(delivery.epoch, delivery.now_seq, given | {"request.id": request_id})
-    log.info(
-        "delivered scope=%s from=%s to=%d kind=%s insert=%d update=%d deleted=%d bytes=%d request=%s",
-        scope,
-        ",".join(f"{anchor.seq}@{','.join(anchor.scope) or '-'}" for anchor in anchors) or "-",
-        delivery.now_seq,
-        delivery.kind,
-        counts.insert,
-        counts.update,
-        counts.deleted,
-        delivery.size_bytes,
-        request_id,
+    held = ",".join(f"{anchor.seq}@{','.join(anchor.scope) or '-'}" for anchor in anchors) or "-"
+    return (
+        f"delivered scope={scope} from={held} to={delivery.now_seq} kind={delivery.kind}"
+        f" insert={counts.insert} update={counts.update} deleted={counts.deleted}"
+        f" bytes={delivery.size_bytes} request={request_id}"
     )

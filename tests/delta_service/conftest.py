@@ -58,6 +58,11 @@ def token(territories: list[str], *, secret: bytes = SECRET, algorithm: str = "H
     return jwt.encode({key: value for key, value in content.items() if value is not None}, secret, algorithm=algorithm)
 
 
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged, of several messages in one each."""
+    return [line for record in caplog.records for line in record.getMessage().splitlines()]
+
+
 class Device:
     """A client with a token that remembers nothing, and believes no answer that the service's description has not."""
 

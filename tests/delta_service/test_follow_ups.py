@@ -14,7 +14,7 @@ from delta_service import auth
 from delta_service.answers import SMALL_BYTES
 from delta_service.audit import write_records
 from delta_service.cursor import Anchor, Cursor
-from tests.delta_service.conftest import A1, A2, C1, Running, RunScenario, token, world
+from tests.delta_service.conftest import A1, A2, C1, Running, RunScenario, lines_of, token, world
 from tests.delta_service.connections import Connection, Server, poll
 from tests.delta_service.model import IDENTITY, World
 
@@ -299,7 +299,7 @@ def test_each_delivery_is_recorded_with_the_cursor_that_was_brought(
                 for since in (3, 4):
                     await connection.ask(poll(bearer, "T-NORTH", "X-Request-Id: its-own", since=cursor(since)))
             write_records()
-        lines = [record.getMessage() for record in caplog.records]
+        lines = lines_of(caplog)
         assert [line.split()[2] for line in lines] == [f"from={since}@T-NORTH" for since in (3, 4, 3, 3, 4)]
         ids = [line.split("request=")[1] for line in lines]
         assert len(set(ids[:3])) == 3

@@ -1,0 +1,42 @@
+"""What log lines look like, for people and for what collects them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+from delta_service.logs import JsonFormatter, Lines, TextFormatter
+
+
+def record(message: object, *arguments: object, failed: bool = False) -> logging.LogRecord:
+    try:
+        if failed:
+            raise ValueError("no")
+        exception = None
+    except ValueError:
+        exception = sys.exc_info()
+    return logging.LogRecord("a.logger", logging.INFO, "", 0, message, arguments, exception)
+
+
+def test_several_messages_in_one_have_the_lines_that_each_would_have() -> None:
+    several, *each = record(Lines(["one", "100 %d"])), record("one"), record("100 %d")
+    for one in each:
+        one.created, one.msecs = several.created, several.msecs
+    for formatter in (TextFormatter(), JsonFormatter()):
+        assert formatter.format(several) == "\n".join(formatter.format(one) for one in each)
+    assert several.getMessage() == "one\n100 %d"
+
+
+def test_a_failure_is_told_with_its_reason() -> None:
+    failure = record("it %s", "failed", failed=True)
+    text = TextFormatter().format(failure)
+    assert " INFO a.logger it failed\nTraceback" in text
+    assert text.endswith("ValueError: no")
+    line = json.loads(JsonFormatter().format(failure))
+    assert {name: line[name] for name in ("level", "logger", "message")} == {
+        "level": "info",
+        "logger": "a.logger",
+        "message": "it failed",
+    }
+    assert line["exception"].endswith("ValueError: no")
