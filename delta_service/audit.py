@@ -41,17 +41,21 @@ class Delivery(NamedTuple):
     def record(self, anchors: Sequence[Anchor], request_id: str | None) -> None:
         """Count and log that a device, which held this, is given it; ``request_id`` is None where it brought none."""
         if not _unwritten:
-            asyncio.get_running_loop().call_later(HOLD_SECONDS, write_records)
+            _timers.append(asyncio.get_running_loop().call_later(HOLD_SECONDS, write_records))
         _unwritten.append((self, anchors, request_id))
         if len(_unwritten) == HOLD_RECORDS:
             write_records()
 
 
 _unwritten: list[tuple[Delivery, Sequence[Anchor], str | None]] = []
+_timers: list[asyncio.TimerHandle] = []
 
 
 def write_records() -> None:
     """Count and log what was recorded. It is done in one go: between answers it takes twice as long."""
+    while _timers:
+        # It would write some of the next ones by themselves.
+        _timers.pop().cancel()
     # Should a line fail, nothing is counted twice or not at all.
     records = _unwritten.copy()
     _unwritten.clear()

@@ -55,6 +55,21 @@ def test_a_line_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytes
     asyncio.run(scenario())
 
 
+def test_a_moment_begins_with_the_first_that_is_held(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        deliveries = Deliveries()
+        with caplog.at_level("INFO", logger="delta_service.audit"):
+            deliveries.record(HOLD_RECORDS)
+            await asyncio.sleep(HOLD_SECONDS * 0.7)
+            deliveries.record(1)
+            await asyncio.sleep(HOLD_SECONDS * 0.6)
+            deliveries.record(1)
+            await asyncio.sleep(HOLD_SECONDS * 2)
+        assert [len(record.getMessage().splitlines()) for record in caplog.records] == [HOLD_RECORDS, 2]
+
+    asyncio.run(scenario())
+
+
 def test_records_are_held_until_they_are_many_or_a_moment_has_passed(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         deliveries = Deliveries()
@@ -65,6 +80,7 @@ def test_records_are_held_until_they_are_many_or_a_moment_has_passed(caplog: pyt
             assert len(lines_of(caplog)) == HOLD_RECORDS
             await asyncio.sleep(2 * HOLD_SECONDS)
             assert len(lines_of(caplog)) == HOLD_RECORDS + 1
+            assert len(caplog.records) == 2
         assert deliveries.counted()[:2] == (HOLD_RECORDS + 1, 100 * (HOLD_RECORDS + 1))
 
     asyncio.run(scenario())
