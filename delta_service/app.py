@@ -15,15 +15,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from delta_service import pages
 from delta_service.answers import Answer, AsgiScope, Receive, Send
+from delta_service.asked_before import AskedBefore
 from delta_service.audit import write_records
 from delta_service.auth import Authenticator
 from delta_service.delta import DeltaRoutes
 from delta_service.events import EventRoute
-from delta_service.follow_ups import FollowUps
 from delta_service.keys import KeyRing
 from delta_service.logs import configure_logging
-from delta_service.outflow import Outflow
-from delta_service.problems import ProblemError, method_not_allowed, refusal
+from delta_service.outflow import Outflow, Turns
+from delta_service.problems import method_not_allowed, rate_limited, refusal
 from delta_service.repair import RepairRoutes
 from delta_service.repeats import Repeats
 from delta_service.scoped_request import METHODS, SERVICE, ScopedRequest, scoped_request, scoped_route
@@ -51,8 +51,10 @@ class DeltaService:
         self.source = ViewSource(self._pool, settings.poll_seconds)
         self.repeats = Repeats(self.authenticator, self.watch)
         parts = self.authenticator, self.watch, self.source
-        self.follow_ups = FollowUps(*parts)
-        delta = DeltaRoutes(settings, *parts, self.repeats, self.follow_ups)
+        self.outflow = Outflow()
+        self.turns = Turns()
+        self.asked_before = AskedBefore(*parts, self.outflow)
+        delta = DeltaRoutes(settings, *parts, self.repeats, self.asked_before)
         repair = RepairRoutes(settings, *parts)
         self._answers: dict[str, Callable[[ScopedRequest], Awaitable[Answer]]] = {
             "delta": delta.answer,
@@ -60,7 +62,6 @@ class DeltaService:
             "reconcile": repair.reconcile,
             "events": EventRoute(*parts).answer,
         }
-        self._outflow = Outflow()
         self._router: Starlette = pages.router(*parts, DEVICE_PAGE)
 
     @asynccontextmanager
@@ -108,15 +109,15 @@ class DeltaService:
             await answer.send(send, receive, head_only=head_only, send_whole=request.send_whole)
 
     async def _send_large(self, answer: Answer, request: ScopedRequest, send: Send, *, head_only: bool) -> None:
-        try:
-            self._outflow.begin(answer.body)
-        except ProblemError as problem:
+        if not self.outflow.has_room(answer.body):
+            problem = rate_limited("Too many devices take large answers at once. Ask again later.")
             await refusal(problem, request.request_id).send(send, request.receive, head_only=head_only)
             return
+        self.outflow.begin(answer.body)
         try:
             await answer.send(send, request.receive, head_only=head_only, send_whole=request.send_whole)
         finally:
-            self._outflow.end(answer.body)
+            self.outflow.end(answer.body)
 
     async def _lifespan(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         await receive()

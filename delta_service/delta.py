@@ -13,11 +13,11 @@ from prometheus_client import Counter
 
 from delta_service import metrics
 from delta_service.answers import Answer, Headers
+from delta_service.asked_before import AskedBefore
 from delta_service.audit import Delivery
 from delta_service.auth import Authenticator, Claims
 from delta_service.body import Counts, json_body, with_envelope
 from delta_service.compression import chosen_coding, compress, compress_stream
-from delta_service.follow_ups import FollowUps
 from delta_service.pacing import TokenBucket
 from delta_service.problems import ProblemError, rate_limited
 from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
@@ -62,13 +62,13 @@ class DeltaRoutes:
         watch: StoreWatch,
         source: ViewSource,
         repeats: Repeats,
-        follow_ups: FollowUps,
+        asked_before: AskedBefore,
     ) -> None:
         self._authenticator = authenticator
         self._watch = watch
         self._source = source
         self._repeats = repeats
-        self._follow_ups = follow_ups
+        self._asked_before = asked_before
         self._snapshots = TokenBucket(settings.snapshots_per_second)
         self._memo: dict[tuple[object, ...], Quiet] = {}
         self._shared = _no_answers()
@@ -163,10 +163,10 @@ class DeltaRoutes:
             shared = self._shared
             ready = shared.kept(key) or await self._made(question, now_seq, state, coding)
             shared.keep(key, ready)
-            if question.objects == state.objects:
-                self._follow_ups.keep(request, query, coding, question, *ready, state)
         else:
             ready = await self._shared.get(key, lambda: self._made(question, now_seq, state, coding))
+        if question.replaces or (in_memory and question.objects == state.objects):
+            self._asked_before.keep(request, query, coding, question, *ready, state)
         ready.delivery.record(asked.anchors, request.request_id)
         return ready.answer
 

@@ -1,10 +1,11 @@
-"""Large answers on their way: how much memory their readers, however slow, can hold."""
+"""Large answers on their way: how much memory their readers, however slow, can hold; and that they take turns."""
 
 from __future__ import annotations
 
-from collections import Counter
-
-from delta_service.problems import rate_limited
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
 
 MAX_BYTES = 512 * 2**20
 # What one reader holds: the server's buffers and the next piece, of a finished body or of a stream being made.
@@ -19,14 +20,13 @@ class Outflow:
         self._bytes = 0
         self._readers: Counter[int] = Counter()
 
+    def has_room(self, body: bytes) -> bool:
+        """Whether it (empty: a stream) may be sent to one more reader."""
+        return not self._bytes or self._bytes + self._added_bytes(body) <= MAX_BYTES
+
     def begin(self, body: bytes) -> None:
-        """It (empty: a stream) is about to be sent to one more reader. Raises 429 where that would be too much."""
-        reader = _reader_bytes(body)
-        # A body stays the same object as long as anybody is being sent it.
-        first = len(body) if id(body) not in self._readers else 0
-        if self._bytes and self._bytes + reader + first > MAX_BYTES:
-            raise rate_limited("Too many devices take large answers at once. Ask again later.")
-        self._bytes += reader + first
+        """One more reader is being sent it."""
+        self._bytes += self._added_bytes(body)
         self._readers[id(body)] += 1
 
     def end(self, body: bytes) -> None:
@@ -36,6 +36,45 @@ class Outflow:
         if not self._readers[id(body)]:
             del self._readers[id(body)]
             self._bytes -= len(body)
+
+    def _added_bytes(self, body: bytes) -> int:
+        # A body stays the same object as long as anybody is being sent it.
+        return _reader_bytes(body) + (len(body) if id(body) not in self._readers else 0)
+
+
+class Turns:
+    """Lets one large answer begin each time the event loop has looked at its sockets.
+
+    The kernel takes a good part of a millisecond for one. Whoever polls while many begin waits for one of them, not
+    for all.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def take(self, begin: Callable[[], None]) -> None:
+        """Call ``begin`` when those who came before have begun."""
+        self._waiting.append(begin)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    async def mine(self) -> None:
+        """Wait for a turn."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.take(partial(_begin, turn))
+        await turn
+
+    def _next(self) -> None:
+        begin = self._waiting.popleft()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+        begin()
+
+
+def _begin(turn: asyncio.Future[None]) -> None:
+    # Who waited may be gone.
+    if not turn.done():
+        turn.set_result(None)
 
 
 def _reader_bytes(body: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol, which also answers repeated questions at once and ends connections that only hold memory."""
+"""Uvicorn's HTTP protocol, which also answers known questions at once and ends connections that only hold memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from delta_service.answers import AsgiScope, Receive, Send, Wire
+from delta_service.answers import SMALL_BYTES, AsgiScope, Receive, Send, Wire
 from delta_service.problems import refusal, request_id_of, too_many_connections
 from delta_service.scoped_request import SERVICE, WIRE
 
@@ -47,7 +47,9 @@ class DeltaProtocol(HttpToolsProtocol):
         service: DeltaService = app_state[SERVICE]
         self._watch = service.watch
         self._repeats = service.repeats
-        self._follow_ups = service.follow_ups
+        self._asked_before = service.asked_before
+        self._outflow = service.outflow
+        self._turns = service.turns
         self._settings = service.settings
         self._refused = False
         self._between_requests = True
@@ -56,7 +58,10 @@ class DeltaProtocol(HttpToolsProtocol):
         self._whole: RequestResponseCycle | None = None
         self._head_bytes: int | None = None
         self._head_timer: asyncio.TimerHandle | None = None
-        self._repeated_at = 0.0
+        self._answered_at = 0.0
+        # A large answer that was found at once: until its turn comes, and until its reader has taken most of it.
+        self._waiting: Wire | None = None
+        self._on_its_way: bytes | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
 
@@ -71,17 +76,20 @@ class DeltaProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        self._is_taken()
         for timer in (self._head_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
+        if self._waiting is not None:
+            # Answers leave in the order of their requests.
+            self._write_waiting()
         idle = self._between_requests and (self.cycle is None or self.cycle.response_complete)
         # What a reader does not take must not pile up: then the ordinary way waits.
         at_once = idle and not self.flow.write_paused and not self._refused
-        if at_once and (answer := self._repeats.find(data) or self._follow_ups.find(data)) is not None:
-            self._repeated_at = self.loop.time()
-            self._write(answer)
+        if at_once and (answer := self._repeats.find(data) or self._asked_before.find(data)) is not None:
+            self._answer(answer)
             return
         if self._head_bytes is not None:
             self._head_bytes += len(data)
@@ -117,6 +125,7 @@ class DeltaProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         # Who waits for news would hold the end up for a minute.
         self._watch.stop()
+        self._write_waiting()
         super().shutdown()
 
     def pause_writing(self) -> None:
@@ -125,13 +134,16 @@ class DeltaProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._is_taken()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        quiet_seconds = self.loop.time() - self._repeated_at
-        if quiet_seconds < self.timeout_keep_alive:
+        quiet_seconds = self.loop.time() - self._answered_at
+        if self._on_its_way is not None:
+            self._keep_alive()
+        elif quiet_seconds < self.timeout_keep_alive:
             self._keep_alive(self.timeout_keep_alive - quiet_seconds)
         else:
             super().timeout_keep_alive_handler()
@@ -140,10 +152,35 @@ class DeltaProtocol(HttpToolsProtocol):
         seconds = self.timeout_keep_alive if seconds is None else seconds
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
+    def _answer(self, answer: Wire) -> None:
+        """Without the application."""
+        self._answered_at = self.loop.time()
+        if len(answer.body) <= SMALL_BYTES:
+            self._write(answer)
+        else:
+            self._waiting, self._on_its_way = answer, answer.body
+            self._outflow.begin(answer.body)
+            self._turns.take(self._write_waiting)
+
+    def _write_waiting(self) -> None:
+        """At its turn, unless it was written sooner."""
+        answer, self._waiting = self._waiting, None
+        if answer is not None and not self.transport.is_closing():
+            self._write(answer)
+            if not self.flow.write_paused:
+                self._is_taken()
+
+    def _is_taken(self) -> None:
+        if self._on_its_way is not None:
+            self._outflow.end(self._on_its_way)
+            self._on_its_way, self._answered_at = None, self.loop.time()
+
     async def _send_whole(self, answer: Wire) -> bool:
         """What the cycle's ``send`` does in three calls, with head and body in one piece."""
         cycle = self._whole
         assert cycle is not None
+        if len(answer.body) > SMALL_BYTES:
+            await self._turns.mine()
         # The ordinary way waits for a slow reader, or tells that the connection ends.
         if self.flow.write_paused or not cycle.keep_alive:
             return False

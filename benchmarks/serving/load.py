@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,12 +43,18 @@ def write_requests(path: Path, requests: Sequence[Request]) -> Path:
     return path
 
 
-def start(server: Server, requests: Path, *, connections: int, seconds: float) -> subprocess.Popen[str]:
+def start(
+    server: Server, requests: Path, *, connections: int, seconds: float, pause_ms: int | None = None
+) -> subprocess.Popen[str]:
+    """With pauses it comes before another load on their core, for whose slice of time it would wait otherwise."""
     whole = ["taskset", "--cpu-list", str(LOAD_CORE), command("wrk"), "--threads", "1"]
+    if pause_ms is not None and os.geteuid() == 0:
+        whole = ["chrt", "--fifo", "1", *whole]
     whole += ["--connections", str(connections), "--duration", f"{seconds:g}s", "--timeout", "20s"]
-    return subprocess.Popen(
-        [*whole, "--script", str(SCRIPT), server.url, "--", str(requests)], stdout=subprocess.PIPE, text=True
-    )
+    whole += ["--script", str(SCRIPT), server.url, "--", str(requests)]
+    if pause_ms is not None:
+        whole.append(str(pause_ms))
+    return subprocess.Popen(whole, stdout=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str], cpu_seconds: float = 0.0) -> Load:
@@ -62,8 +69,8 @@ def finish(process: subprocess.Popen[str], cpu_seconds: float = 0.0) -> Load:
     return Load(count, count / duration_us * 1e6, size / count, p50_us / 1e3, p99_us / 1e3, cpu_seconds / count * 1e6)
 
 
-def measure(server: Server, requests: Path, *, connections: int, seconds: int) -> Load:
+def measure(server: Server, requests: Path, *, connections: int, seconds: int, pause_ms: int | None = None) -> Load:
     before = server.cpu_seconds()
-    process = start(server, requests, connections=connections, seconds=seconds)
+    process = start(server, requests, connections=connections, seconds=seconds, pause_ms=pause_ms)
     process.wait()
     return finish(process, server.cpu_seconds() - before)

@@ -1,7 +1,11 @@
--- Sends the requests of a file in order, over and over. A line is a path, a tab, and a header block of "Name: value" parts joined by tabs.
+-- Sends the requests of a file in order, over and over; after each answer it pauses for as many milliseconds as a second
+-- argument says. A line is a path, a tab, and a header block of "Name: value" parts joined by tabs.
 local requests, position = {}, 0
 
 function init(args)
+  if args[2] then
+    delay = function() return tonumber(args[2]) end
+  end
   for line in io.lines(args[1]) do
     local path, rest = line:match("^([^\t]+)\t?(.*)$")
     local headers = {}

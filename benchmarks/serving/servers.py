@@ -27,12 +27,13 @@ HERE = Path(__file__).parent
 POSTGRESQL_SETTINGS = {"shared_buffers": "512MB", "max_connections": "50", "listen_addresses": "127.0.0.1"}
 
 
-def token(*territories: str) -> str:
-    return mint(SECRET.encode(), ServiceSettings.jwt_audience, list(territories), days=1, admin=False)
+def token(*territories: str, days: int = 1) -> str:
+    return mint(SECRET.encode(), ServiceSettings.jwt_audience, list(territories), days=days, admin=False)
 
 
-def bearer(*territories: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(*territories)}"}
+def bearer(*territories: str, days: int = 1) -> dict[str, str]:
+    """Of several devices with the same territories, ``days`` makes their tokens differ."""
+    return {"Authorization": f"Bearer {token(*territories, days=days)}"}
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from benchmarks.serving.store import ServedStore
 ROUNDS = 7
 SECONDS = 2
 CONNECTIONS = 8
-POLLING, DOWNLOADING = 16, 4
+DEVICES = 50
+POLLING, DOWNLOADING = 4, 4
+PAUSE_MS = 1
 CODINGS = ("identity", "gzip")
 SNAPSHOT = f"/v1/territories/{store.SNAPSHOT_TERRITORY}/delta"
 LARGE = f"/v1/territories/{store.LARGE_TERRITORY}/delta"
@@ -61,13 +63,15 @@ def _rates(served: ServedStore) -> list[Measurement]:
 
 
 def _snapshots(served: ServedStore, coding: str) -> Path:
-    headers = {**servers.bearer(store.SNAPSHOT_TERRITORY), "Accept-Encoding": coding}
-    return write_requests(served.home / f"{coding}.txt", [Request(SNAPSHOT, headers)])
+    """By one device after the other, each with a token of its own."""
+    bearers = [servers.bearer(store.SNAPSHOT_TERRITORY, days=1 + device) for device in range(DEVICES)]
+    requests = [Request(SNAPSHOT, {**bearer, "Accept-Encoding": coding}) for bearer in bearers]
+    return write_requests(served.home / f"{coding}.txt", requests)
 
 
 def _polls_meanwhile(server: Server, polls: Path, snapshots: Path) -> Load:
     downloads = start(server, snapshots, connections=DOWNLOADING, seconds=SECONDS)
-    found = measure(server, polls, connections=POLLING, seconds=SECONDS)
+    found = measure(server, polls, connections=POLLING, seconds=SECONDS, pause_ms=PAUSE_MS)
     finish(downloads)
     return found
 

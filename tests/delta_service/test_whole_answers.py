@@ -83,7 +83,7 @@ def test_a_reader_that_goes_away_or_takes_its_time_keeps_nothing_of_a_large_answ
     run: RunScenario, wholes: list[Wire]
 ) -> None:
     async def scenario(running: Running) -> None:
-        outflow = running.service._outflow
+        outflow = running.service.outflow
         async with Server(running).listening() as connect:
             gone, slow = await connect(), await connect()
             for connection in (gone, slow):

@@ -16,12 +16,14 @@ import pytest
 from delta_service.store.sqlite import SqliteConnection
 from tests.delta_service.conftest import A1, A3, C1, WORLDS, Running, RunScenario, token, world
 from tests.delta_service.connections import Server, poll
+from tests.delta_service.test_first_syncs import first_sync
 from tests.delta_service.test_follow_ups import HISTORY, NEWEST_SEQ, cursor
 
 R = TypeVar("R")
 
 CALLS_OF_A_REPEATED_POLL = 15
-CALLS_OF_A_KNOWN_DELTA = 26
+CALLS_OF_A_KNOWN_DELTA = 36
+CALLS_OF_A_KNOWN_FIRST_SYNC = 30
 CALLS_OF_A_NEW_CURSOR = 50
 CALLS_OF_A_FIRST_DELTA = 260
 # What a transaction begins and ends with, the horizons, and four questions.
@@ -55,13 +57,15 @@ def test_a_known_answer_takes_a_few_calls_and_no_statement(run: RunScenario, mon
         quiet, news = poll(bearer, since=NEWEST_SEQ), poll(bearer, since=cursor(3))
         async with server.listening() as connect:
             connection = await connect()
-            for request in (quiet, quiet, news):
+            # The last time what the token may know is in memory.
+            for request in (quiet, quiet, *2 * [news, first_sync(bearer)]):
                 await connection.ask(request)
         monkeypatch.setattr(service._pool, "_call", None)
         for find, request, most in (
             (service.repeats.find, quiet, CALLS_OF_A_REPEATED_POLL),
-            (service.follow_ups.find, news, CALLS_OF_A_KNOWN_DELTA),
-            (service.follow_ups.find, poll(bearer, since=cursor(4)), CALLS_OF_A_KNOWN_DELTA + CALLS_OF_A_NEW_CURSOR),
+            (service.asked_before.find, first_sync(bearer), CALLS_OF_A_KNOWN_FIRST_SYNC),
+            (service.asked_before.find, news, CALLS_OF_A_KNOWN_DELTA),
+            (service.asked_before.find, poll(bearer, since=cursor(4)), CALLS_OF_A_KNOWN_DELTA + CALLS_OF_A_NEW_CURSOR),
         ):
             calls, answer = counted(partial(find, request))
             assert answer is not None

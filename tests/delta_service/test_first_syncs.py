@@ -1,0 +1,484 @@
+"""First syncs that another device asked for: told the same as by the application, and to nobody who may not know."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from delta_service import asked_before, auth, outflow
+from delta_service.answers import SMALL_BYTES
+from delta_service.audit import write_records
+from delta_service.store.writer import DeltaStoreWriter
+from tests.delta_service.conftest import (
+    A1,
+    A2,
+    A3,
+    C1,
+    NAMES,
+    WORLDS,
+    Running,
+    RunScenario,
+    lines_of,
+    publish,
+    token,
+    world,
+)
+from tests.delta_service.connections import Connection, Server, header, poll
+from tests.delta_service.model import IDENTITY, World
+from tests.delta_service.test_events import until
+from tests.delta_service.test_follow_ups import cursor
+from tests.delta_service.test_process import serving
+
+# Larger than what the kernel takes from a reader that does not read, and not too large to be kept.
+HUGE = 7 * 2**20
+RESET = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: the end of a connection is told at once."""
+
+
+def first_sync(bearer: str, territory: str = "T-NORTH", *lines: str, parameters: str = "") -> bytes:
+    return poll(bearer, territory, *lines).replace(b"?since=4", parameters.encode())
+
+
+def of_all(request: bytes) -> bytes:
+    """The same about all that the token names."""
+    return request.replace(b"/v1/territories/T-NORTH", b"/v1")
+
+
+async def known(connection: Connection, *bearers: str) -> None:
+    """Let the service verify tokens, by a question that nobody else asks."""
+    for bearer in bearers:
+        await connection.ask(f"GET /v1/digest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode())
+
+
+def worlds_of(size_bytes: int) -> list[World]:
+    return [World(), world({A1: "x" * size_bytes, A2: 1}, {"T-NORTH": [A1, A2], "T-SOUTH": [A2]})]
+
+
+def test_who_is_gone_before_its_turn_is_written_nothing(tmp_path: Path) -> None:
+    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        writer.initialise(IDENTITY)
+        publish(writer, worlds_of(SMALL_BYTES + 1))
+        writer.set_territories(NAMES)
+    request = first_sync(token(["T-NORTH"]))
+    with serving(tmp_path) as client:
+        address = str(client.base_url.host), client.base_url.port or 0
+        headers = {"Authorization": f"Bearer {token(['T-NORTH'])}", "Accept-Encoding": "identity"}
+        for _ in range(2):
+            whole = client.get("/v1/territories/T-NORTH/delta", headers=headers).content
+        assert len(whole) > SMALL_BYTES
+        for _ in range(20):
+            gone = [socket.create_connection(address) for _ in range(20)]
+            for connection in gone:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                connection.sendall(request)
+            for connection in reversed(gone):
+                connection.close()
+        assert client.get("/v1/territories/T-NORTH/delta", headers=headers).content == whole
+    assert "Traceback" not in (tmp_path / "service.log").read_text()
+
+
+@pytest.mark.parametrize("size_bytes", [1, SMALL_BYTES + 1])
+def test_what_one_device_was_told_another_is_told_without_the_application(run: RunScenario, size_bytes: int) -> None:
+    async def scenario(running: Running) -> None:
+        server = Server(running)
+        bearers = [token(["T-NORTH"], sub="one"), token(["North"], sub="two"), token(["T-NORTH", "T-SOUTH"])]
+        async with server.listening() as connect:
+            connection = await connect()
+            await known(connection, *bearers)
+            first = await connection.ask(first_sync(bearers[0]))
+            assert b"sync-mode: replace" in first[0]
+            asked = server.asked
+            for bearer in bearers:
+                assert await (await connect()).ask(first_sync(bearer)) == first
+            assert server.asked == asked
+            # In a form of its own, which nobody asked for before.
+            head, body = await connection.ask(first_sync(bearers[1], "T-NORTH", "X-Request-Id: 1"))
+            assert server.asked == asked + 1
+            assert (head, body) == first
+
+    run(scenario, published=1, worlds=worlds_of(size_bytes))
+
+
+def test_the_territories_of_the_token_are_the_scope(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server = Server(running)
+        north, south, both = token(["T-NORTH"]), token(["T-SOUTH"]), token(["T-NORTH", "T-SOUTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            await known(connection, north, south, both)
+            for bearer in (north, both):
+                head, _ = await connection.ask(first_sync(bearer, "T-SOUTH"))
+                assert head.split()[1] == (b"403" if bearer is north else b"200")
+            head, body = await connection.ask(first_sync(north, "T-SOUTH"))
+            assert head.split()[1] == b"403", "that another may know it does not help"
+            assert b'"code":"scope-denied"' in body
+            asked = server.asked
+            expected = {}
+            for bearer in (north, south, both):
+                expected[bearer] = await connection.ask(of_all(first_sync(bearer)))
+            assert server.asked == asked + 2, "of the south alone somebody has asked"
+            assert len({body for _, body in expected.values()}) == 3
+            for bearer in (both, north, south):
+                assert await connection.ask(of_all(first_sync(bearer))) == expected[bearer]
+            assert server.asked == asked + 2
+            head, _ = await connection.ask(first_sync(token(["T-NORTH"], sub="stranger"), "T-NOWHERE"))
+            assert head.split()[1] == b"403"
+
+    run(scenario)
+
+
+def test_a_token_is_verified_before_it_is_told_anything_and_counts_against_its_limit(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"], sub="one")
+        async with server.listening() as connect:
+            connection = await connect()
+            for _ in range(2):
+                await connection.ask(first_sync(bearer))
+            assert server.asked == 1
+            for invalid in (
+                token(["T-NORTH"], secret=b"another secret of more than thirty-two bytes"),
+                "",
+                "x y",
+                bearer[:-1],
+            ):
+                head, _ = await connection.ask(first_sync(invalid))
+                assert head.split()[1] == b"401"
+            assert server.asked == 5
+            now = time.time()
+            with monkeypatch.context() as later:
+                later.setattr(auth, "time", SimpleNamespace(time=lambda: now + auth.REMEMBER_SECONDS + 1))
+                await connection.ask(first_sync(bearer))
+            assert server.asked == 6, "its token is verified again"
+            statuses = [(await connection.ask(first_sync(bearer)))[0].split()[1] for _ in range(20)]
+            assert statuses[0] == b"200"
+            assert statuses[-1] == b"429", "each counts"
+
+    run(scenario, caller_requests_per_second=1)
+
+
+def test_each_publication_has_its_own_answer_and_each_form(run: RunScenario) -> None:
+    worlds = [*WORLDS[:4], WORLDS[2], world({A1: 9, A2: 1, C1: 1}, {"T-NORTH": [A1, A2, C1]})]
+    forms = ["", "?limit=2", "?objects=contact", "?versions=true", "?envelope=true", "?reasons=true&limit=2"]
+
+    async def scenario(running: Running) -> None:
+        server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
+        async with server.listening() as connect:
+            connection = await connect()
+            await known(connection, *bearers)
+            told = []
+            for _ in range(2):
+                asked = server.asked
+                first, second = [
+                    [await connection.ask(first_sync(bearer, parameters=form)) for form in forms] for bearer in bearers
+                ]
+                assert first == second
+                assert server.asked == asked + len(forms)
+                told += first
+                await running.publish(worlds)
+            assert len(set(told)) == len(told)
+
+    run(scenario, published=4, worlds=worlds)
+
+
+def test_who_can_unpack_is_told_it_packed_and_who_cannot_is_not(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
+        async with server.listening() as connect:
+            connection = await connect()
+            await known(connection, *bearers)
+            for bearer in bearers:
+                for coding in (None, "gzip", "identity"):
+                    lines = [] if coding is None else [f"Accept-Encoding: {coding}"]
+                    head, _ = await connection.ask(first_sync(bearer, "T-NORTH", *lines))
+                    assert header(head, b"content-encoding") == (b"gzip" if coding == "gzip" else None)
+            assert server.asked == 5
+
+    run(scenario, published=1, worlds=worlds_of(5_000))
+
+
+def test_an_answer_that_a_publication_overtakes_does_not_put_the_new_ones_out_of_memory(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        server, source, bearers = Server(running), running.service.source, [token(["T-NORTH"], sub=n) for n in "abc"]
+        make = source.page
+        async with server.listening() as connect:
+            late, connection = await connect(), await connect()
+            await known(connection, *bearers)
+            asked, go_on = server.asked, asyncio.Event()
+
+            async def slowly(*question: Any) -> Any:
+                await go_on.wait()
+                return await make(*question)
+
+            with monkeypatch.context() as slow:
+                slow.setattr(source, "page", slowly)
+                late.send(first_sync(bearers[0]))
+                await until(lambda: server.asked == asked + 1)
+            await running.publish([*WORLDS, world({A1: 9}, {"T-NORTH": [A1]})])
+            newest = await connection.ask(first_sync(bearers[1]))
+            go_on.set()
+            assert (await late.answer())[1] != newest[1]
+            assert await connection.ask(first_sync(bearers[2])) == newest
+            assert server.asked == asked + 2
+
+    run(scenario)
+
+
+def test_the_pages_that_follow_are_those_of_the_first(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
+        async with server.listening() as connect:
+            connection = await connect()
+            await known(connection, bearers[1])
+            unions = []
+            for bearer in bearers:
+                link, bodies = "/v1/territories/T-NORTH/delta?limit=1", []
+                while link:
+                    request = f"GET {link} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\n\r\n"
+                    head, body = await connection.ask(request.encode())
+                    bodies.append(body)
+                    following = header(head, b"link")
+                    link = following.decode().partition(">")[0].removeprefix("<") if following else ""
+                unions.append(bodies)
+            assert server.asked == 4
+            assert unions[0] == unions[1]
+            assert len(unions[0]) == len(set(unions[0])) == 3
+
+    run(scenario, published=2)
+
+
+def test_who_names_the_answer_it_has_or_prefers_to_wait_is_answered_by_the_application(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            head, _ = await connection.ask(first_sync(bearer))
+            etag = (header(head, b"etag") or b"").decode()
+            for number in range(2):
+                head, _ = await connection.ask(first_sync(bearer, "T-NORTH", f"If-None-Match: {etag}"))
+                assert head.split()[1] == b"304"
+                head, _ = await connection.ask(first_sync(bearer, "T-NORTH", "Prefer: wait=5"))
+                assert b"preference-applied: wait=5" in head
+                assert server.asked == 3 + 2 * number
+
+    run(scenario)
+
+
+def test_a_token_in_another_place_of_the_request_is_none(run: RunScenario) -> None:
+    north, south = token(["T-NORTH"]), token(["T-SOUTH"])
+
+    def written_twice(first: str, second: str) -> bytes:
+        return of_all(first_sync(first, "T-NORTH", f"Authorization: Bearer {second}"))
+
+    def beside_none(first: str, second: str) -> bytes:
+        return written_twice(first, second).replace(b"Bearer \r\n", b"\r\n")
+
+    def in_the_body(bearer: str, other: str) -> bytes:
+        body = f"\r\nAuthorization: Bearer {other}\r\n"
+        return (
+            of_all(first_sync(bearer, "T-NORTH", f"Content-Length: {len(body)}")).replace(
+                b"\r\nAuthorization", b"\r\nAUTHORIZATION"
+            )
+            + body.encode()
+        )
+
+    async def scenario(running: Running) -> None:
+        server = Server(running)
+        async with server.listening() as connect:
+            connection = await connect()
+            expected = {bearer: await connection.ask(of_all(first_sync(bearer))) for bearer in (north, south)}
+            for form in (written_twice, in_the_body):
+                for one, other in ((north, north), (south, south), (north, south), (south, north), (north, north)):
+                    asked = server.asked
+                    # Of two headers the last counts, as in the application.
+                    believed = other if form is written_twice else one
+                    assert await connection.ask(form(one, other)) == expected[believed]
+                    assert server.asked == asked + 1
+
+            for one, other, status in (("", north, b"200"), (north, "", b"401"), ("", south, b"200")):
+                head, _ = await connection.ask(beside_none(one, other))
+                assert head.split()[1] == status
+
+    run(scenario)
+
+
+def test_too_large_or_too_odd_a_request_is_left_to_the_application(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            expected = await connection.ask(first_sync(bearer))
+            long = first_sync(bearer, "T-NORTH", "X: " + "x" * asked_before.MAX_REQUEST_BYTES)
+            for _ in range(2):
+                assert await connection.ask(long) == expected
+            spaced = first_sync(bearer).replace(b"Authorization: ", b"Authorization:\t ")
+            for _ in range(2):
+                assert await connection.ask(spaced) == expected
+            assert server.asked == 5
+            for known_seq in (0, 0, 1):
+                spelt = first_sync(bearer, parameters=f"?%73ince={cursor(known_seq)}")
+                head, _ = await connection.ask(spelt)
+                assert b"sync-mode" not in head
+            assert server.asked == 8
+            lower = first_sync(bearer).replace(b"Authorization", b"authorization")
+            for _ in range(2):
+                assert await connection.ask(lower) == expected
+            assert server.asked == 9
+
+    run(scenario)
+
+
+def test_readers_hold_no_more_of_what_is_told_at_once_than_of_other_answers(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer, flow = Server(running), token(["T-NORTH"]), running.service.outflow
+        async with server.listening() as connect:
+            connection = await connect()
+            expected = await connection.ask(first_sync(bearer))
+            await until(lambda: flow._bytes == 0)
+            gone, slow = await connect(), await connect()
+            for stalled in (gone, slow):
+                stalled.send(first_sync(bearer))
+            await until(lambda: len(flow._readers) == 1 and sum(flow._readers.values()) == 2)
+            assert server.asked == 1
+            assert flow._bytes > HUGE
+            with monkeypatch.context() as full:
+                full.setattr(outflow, "MAX_BYTES", HUGE)
+                head, body = await connection.ask(first_sync(bearer))
+                assert head.split()[1] == b"429"
+                assert b'"code":"rate-limited"' in body
+            gone._writer.transport.abort()
+            assert await slow.answer() == expected
+            await until(lambda: flow._bytes == 0)
+            # The connection is as good as before.
+            assert await slow.ask(first_sync(bearer)) == expected
+            assert server.asked == 2
+
+    run(scenario, published=1, worlds=worlds_of(HUGE))
+
+
+def test_a_service_that_ends_and_a_connection_that_was_quiet_let_the_answer_be_taken(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening(keep_alive_seconds=1) as connect:
+            expected = await (await connect()).ask(first_sync(bearer))
+            slow = await connect()
+            slow.send(first_sync(bearer))
+            await asyncio.sleep(1.3)
+            assert await slow.answer() == expected
+            assert await slow.ask(first_sync(bearer)) == expected, "what it took so long for is no silence"
+            assert await slow.ended() == b""
+            last = await connect()
+            last.send(first_sync(bearer))
+            await until(lambda: server.protocols[-1]._on_its_way is not None)
+            for protocol in server.protocols:
+                protocol.shutdown()
+            assert await last.answer() == expected
+            assert await last.ended() == b""
+            assert server.asked == 1
+
+    run(scenario, published=1, worlds=worlds_of(HUGE))
+
+
+def test_what_waits_for_its_turn_is_answered_in_order_and_at_the_end(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            connection = await connect()
+            expected = await connection.ask(first_sync(bearer))
+            for _ in range(3):
+                news = await connection.ask(poll(bearer, since=1))
+            assert server.asked == 3
+            protocol = server.protocols[0]
+            # Before the loop goes round, as when both arrive together.
+            protocol.data_received(first_sync(bearer))
+            assert protocol._waiting is not None
+            protocol.data_received(poll(bearer, since=1))
+            assert [await connection.answer(), await connection.answer()] == [expected, news]
+            protocol.data_received(first_sync(bearer))
+            protocol.shutdown()
+            assert await connection.answer() == expected
+            assert await connection.ended() == b""
+            gone = await connect()
+            await gone.ask(poll(bearer, since=1))
+            server.protocols[1].data_received(first_sync(bearer))
+            server.protocols[1].transport.abort()
+            await until(lambda: running.service.outflow._bytes == 0)
+            assert await (await connect()).ask(first_sync(bearer)) == expected
+
+    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
+
+
+def test_large_answers_take_turns_whoever_finds_them_and_small_ones_do_not(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        async with server.listening() as connect:
+            first, second, small = [await connect() for _ in range(3)]
+            begins: list[Callable[[], None]] = []
+            monkeypatch.setattr(running.service.turns, "take", begins.append)
+            found = []
+            for number, connection in enumerate((first, second), 1):
+                connection.send(first_sync(bearer))
+                await until(lambda number=number: len(begins) == number)
+                await small.ask(poll(bearer, since=1))
+                begins[-1]()
+                found.append(await connection.answer())
+            assert found[0] == found[1]
+            assert len(found[0][1]) > SMALL_BYTES
+
+    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
+
+
+def test_large_and_small_answers_keep_their_order_in_any_pieces(run: RunScenario) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH", "T-SOUTH"])
+        kinds = [first_sync(bearer), poll(bearer, since=1), first_sync(bearer, "T-SOUTH"), poll(bearer, since=0)]
+        async with server.listening() as connect:
+            connection = await connect()
+            expected = {kind: await connection.ask(kind) for kind in kinds}
+            chance = random.Random(1)
+            for _ in range(40):
+                asked = chance.choices(kinds, k=chance.randint(1, 6))
+                stream = b"".join(asked)
+                ends = [sum(map(len, asked[: n + 1])) for n in range(len(asked))]
+                cuts = sorted(chance.sample(ends[:-1], chance.randint(0, len(ends) - 1)))
+                for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+                    connection.send(stream[start:end])
+                    for _ in range(chance.randint(0, 3)):
+                        await asyncio.sleep(0)
+                assert [await connection.answer() for _ in asked] == [expected[kind] for kind in asked]
+        assert server.asked < 40 * 6
+
+    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
+
+
+def test_each_is_recorded_as_a_first_sync(run: RunScenario, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(running: Running) -> None:
+        server, bearer = Server(running), token(["T-NORTH"])
+        with caplog.at_level("INFO", logger="delta_service.audit"):
+            async with server.listening() as connect:
+                connection = await connect()
+                for _ in range(3):
+                    await connection.ask(first_sync(bearer))
+                assert server.asked == 1
+            write_records()
+        lines = lines_of(caplog)
+        assert [line.split()[1:3] for line in lines] == [["scope=T-NORTH", "from=-"]] * 3
+        assert len({line.split("request=")[1] for line in lines}) == 3
+
+    run(scenario, worlds=[*WORLDS[:4], world({A1: 1, A3: 2}, {"T-NORTH": [A1], "T-SOUTH": [A3]})])
