@@ -16,13 +16,12 @@ from delta_service.cursor import Anchor
 from delta_service.logs import Lines
 from delta_service.problems import new_request_id
 from delta_service.scope import Scope
-from delta_service.tracing import trace_delivery
+from delta_service.tracing import delivery_tracer
 
 log = logging.getLogger("delta_service.audit")
 
 HOLD_SECONDS = 0.1
-# All at once would keep whoever polls meanwhile waiting.
-HOLD_RECORDS = 20
+HOLD_RECORDS = 100
 
 
 class Delivery(NamedTuple):
@@ -40,48 +39,69 @@ class Delivery(NamedTuple):
 
     def record(self, anchors: Sequence[Anchor], request_id: str | None) -> None:
         """Count and log that a device, which held this, is given it; ``request_id`` is None where it brought none."""
-        if not _unwritten:
-            _timers.append(asyncio.get_running_loop().call_later(HOLD_SECONDS, write_records))
-        _unwritten.append((self, anchors, request_id))
-        if len(_unwritten) == HOLD_RECORDS:
-            write_records()
+        request_id = request_id or new_request_id()
+        _unwritten.add(self, _line(self, anchors, request_id))
+        if (trace := delivery_tracer()) is not None:
+            scope = ",".join(self.scope) or "-"
+            given: dict[str, str | int] = {
+                "scope": scope,
+                "kind": self.kind,
+                "bytes": self.size_bytes,
+                "request.id": request_id,
+            }
+            trace(self.epoch, self.now_seq, given)
 
 
-_unwritten: list[tuple[Delivery, Sequence[Anchor], str | None]] = []
-_timers: list[asyncio.TimerHandle] = []
+class _Unwritten:
+    """Deliveries that are neither counted nor logged yet: to do that takes longer than to note it."""
+
+    __slots__ = ("_counts", "_lines", "_requests", "_size_bytes", "_timer")
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lines: list[str] = []
+        self._requests: dict[Counter, int] = defaultdict(int)
+        self._counts, self._size_bytes = Counts(), 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, delivery: Delivery, line: str) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HOLD_SECONDS, self.write)
+        self._lines.append(line)
+        self._requests[delivery.requests] += 1
+        self._counts.add(delivery.counts)
+        self._size_bytes += delivery.size_bytes
+        if len(self._lines) == HOLD_RECORDS:
+            self.write()
+
+    def write(self) -> None:
+        lines, requests, counts, size_bytes = self._lines, self._requests, self._counts, self._size_bytes
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        # Should logging fail, nothing is counted twice or not at all.
+        self._begin()
+        for counter, count in requests.items():
+            counter.inc(count)
+        metrics.INSERTED.inc(counts.insert)
+        metrics.UPDATED.inc(counts.update)
+        metrics.DELETED.inc(counts.deleted)
+        metrics.BYTES.inc(size_bytes)
+        log.info(Lines(lines))
 
 
-def write_records() -> None:
-    """Count and log what was recorded. It is done in one go: between answers it takes twice as long."""
-    while _timers:
-        # It would write some of the next ones by themselves.
-        _timers.pop().cancel()
-    # Should a line fail, nothing is counted twice or not at all.
-    records = _unwritten.copy()
-    _unwritten.clear()
-    totals, size_bytes = Counts(), 0
-    requests: dict[Counter, int] = defaultdict(int)
-    for delivery, _, _ in records:
-        requests[delivery.requests] += 1
-        totals.add(delivery.counts)
-        size_bytes += delivery.size_bytes
-    for counter, count in requests.items():
-        counter.inc(count)
-    metrics.INSERTED.inc(totals.insert)
-    metrics.UPDATED.inc(totals.update)
-    metrics.DELETED.inc(totals.deleted)
-    metrics.BYTES.inc(size_bytes)
-    log.info(Lines([_line(*record) for record in records]))
+_unwritten = _Unwritten()
+write_records = _unwritten.write
+"""Count and log what was recorded."""
 
 
-def _line(delivery: Delivery, anchors: Sequence[Anchor], request_id: str | None) -> str:
-    request_id = request_id or new_request_id()
-    counts, scope = delivery.counts, ",".join(delivery.scope) or "-"
-    given: dict[str, str | int] = {"scope": scope, "kind": delivery.kind, "bytes": delivery.size_bytes}
-    trace_delivery(delivery.epoch, delivery.now_seq, given | {"request.id": request_id})
-    held = ",".join(f"{anchor.seq}@{','.join(anchor.scope) or '-'}" for anchor in anchors) or "-"
+def _line(delivery: Delivery, anchors: Sequence[Anchor], request_id: str) -> str:
+    counts = delivery.counts
+    held = ",".join([f"{anchor.seq}@{','.join(anchor.scope) or '-'}" for anchor in anchors]) or "-"
     return (
-        f"delivered scope={scope} from={held} to={delivery.now_seq} kind={delivery.kind}"
+        f"delivered scope={','.join(delivery.scope) or '-'} from={held} to={delivery.now_seq} kind={delivery.kind}"
         f" insert={counts.insert} update={counts.update} deleted={counts.deleted}"
         f" bytes={delivery.size_bytes} request={request_id}"
     )

@@ -14,16 +14,12 @@ from functools import cache
 from delta_service.store.trace_ids import publication_trace
 
 Deliver = Callable[[str, int, dict[str, str | int]], None]
-
-
-def trace_delivery(epoch: str, seq: int, attributes: dict[str, str | int]) -> None:
-    """Tell that a device is given publication ``seq`` now."""
-    if (deliver := _deliver()) is not None:
-        deliver(epoch, seq, attributes)
+"""Tells that a device is given a publication (epoch, seq) now, with attributes."""
 
 
 @cache
-def _deliver() -> Deliver | None:
+def delivery_tracer() -> Deliver | None:
+    """None where nothing is traced."""
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return None
     # Imported only where wanted: it takes a while, and a device's poll has no use for it.

@@ -80,15 +80,17 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
 def test_edit_publication_and_delivery_are_one_trace(
     warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracing._deliver.cache_clear()
+    tracing.delivery_tracer.cache_clear()
     with collector() as spans:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{spans.server_port}")
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         trace_publications(publication_timings(warehouse, newest_seq=2, count=1))
-        tracing.trace_delivery("e1", 2, {"scope": "T1"})
+        deliver = tracing.delivery_tracer()
+        assert deliver is not None
+        deliver("e1", 2, {"scope": "T1"})
         root, delivery = spans.wait_for("publication"), spans.wait_for("deliver")
         waiting, reading = spans.spans["unread in the CRM"], spans.spans["read and derive"]
-    tracing._deliver.cache_clear()
+    tracing.delivery_tracer.cache_clear()
     assert root.parent_span_id == b""
     assert {one.trace_id for one in spans.spans.values()} == {root.trace_id}
     assert {one.parent_span_id for one in (waiting, reading, delivery)} == {root.span_id}
@@ -100,7 +102,7 @@ def test_edit_publication_and_delivery_are_one_trace(
 def test_nothing_is_traced_unless_an_exporter_is_named(
     warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracing._deliver.cache_clear()
+    tracing.delivery_tracer.cache_clear()
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     assert publication_timings(warehouse, newest_seq=2, count=1) == []
-    assert tracing._deliver() is None
+    assert tracing.delivery_tracer() is None

@@ -38,7 +38,7 @@ class Deliveries:
         return [value or 0.0 for value in (REGISTRY.get_sample_value("delta_body_bytes_total"), *rows)]
 
 
-def test_a_line_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise RuntimeError
 
@@ -46,7 +46,7 @@ def test_a_line_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytes
         deliveries = Deliveries()
         deliveries.record(3)
         with monkeypatch.context() as broken:
-            broken.setattr(audit, "trace_delivery", failing)
+            broken.setattr(audit.log, "info", failing)
             with pytest.raises(RuntimeError):
                 write_records()
         write_records()

@@ -22,8 +22,8 @@ from tests.delta_service.test_follow_ups import HISTORY, NEWEST_SEQ, cursor
 R = TypeVar("R")
 
 CALLS_OF_A_REPEATED_POLL = 15
-CALLS_OF_A_KNOWN_DELTA = 36
-CALLS_OF_A_KNOWN_FIRST_SYNC = 30
+CALLS_OF_A_KNOWN_DELTA = 46
+CALLS_OF_A_KNOWN_FIRST_SYNC = 37
 CALLS_OF_A_NEW_CURSOR = 50
 CALLS_OF_A_FIRST_DELTA = 260
 # What a transaction begins and ends with, the horizons, and four questions.
