@@ -126,7 +126,7 @@ class AskedBefore:
         if parts is None or request.request_id.encode() in known.content:
             return
         rest, cursor, authorization = parts
-        # What was found must be the token and the cursor, all of them, and nowhere else.
+        # What was cut out must be the token, which is nowhere else, and the cursor, where it counts.
         if authorization != known.authorization or authorization in rest[-1]:
             return
         if cursor is None:
