@@ -92,6 +92,10 @@ def poll(bearer: str, territory: str = "T-NORTH", *lines: str, since: int | str 
     return "\r\n".join([*head, f"Authorization: Bearer {bearer}", *lines, "", ""]).encode()
 
 
+def first_sync(bearer: str, territory: str = "T-NORTH", *lines: str, parameters: str = "") -> bytes:
+    return poll(bearer, territory, *lines).replace(b"?since=4", parameters.encode())
+
+
 def header(head: bytes, name: bytes) -> bytes | None:
     """Of an answer; None where it has no such header."""
     lines = (line.partition(b": ") for line in head.split(b"\r\n"))

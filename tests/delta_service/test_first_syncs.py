@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
-import struct
 import time
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from delta_service import asked_before, auth, outflow
+from delta_service import asked_before, auth
 from delta_service.answers import SMALL_BYTES
 from delta_service.audit import write_records
-from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import (
     A1,
     A2,
     A3,
     C1,
-    NAMES,
     WORLDS,
     Running,
     RunScenario,
     lines_of,
-    publish,
     token,
     world,
 )
-from tests.delta_service.connections import Connection, Server, header, poll
-from tests.delta_service.model import IDENTITY, World
+from tests.delta_service.connections import Connection, Server, first_sync, header
+from tests.delta_service.model import World
 from tests.delta_service.test_events import until
 from tests.delta_service.test_follow_ups import cursor
-from tests.delta_service.test_process import serving
-
-# Larger than what the kernel takes from a reader that does not read, and not too large to be kept.
-HUGE = 7 * 2**20
-RESET = struct.pack("ii", 1, 0)
-"""Of SO_LINGER: the end of a connection is told at once."""
-
-
-def first_sync(bearer: str, territory: str = "T-NORTH", *lines: str, parameters: str = "") -> bytes:
-    return poll(bearer, territory, *lines).replace(b"?since=4", parameters.encode())
 
 
 def of_all(request: bytes) -> bytes:
@@ -61,29 +43,6 @@ async def known(connection: Connection, *bearers: str) -> None:
 
 def worlds_of(size_bytes: int) -> list[World]:
     return [World(), world({A1: "x" * size_bytes, A2: 1}, {"T-NORTH": [A1, A2], "T-SOUTH": [A2]})]
-
-
-def test_who_is_gone_before_its_turn_is_written_nothing(tmp_path: Path) -> None:
-    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
-        writer.initialise(IDENTITY)
-        publish(writer, worlds_of(SMALL_BYTES + 1))
-        writer.set_territories(NAMES)
-    request = first_sync(token(["T-NORTH"]))
-    with serving(tmp_path) as client:
-        address = str(client.base_url.host), client.base_url.port or 0
-        headers = {"Authorization": f"Bearer {token(['T-NORTH'])}", "Accept-Encoding": "identity"}
-        for _ in range(2):
-            whole = client.get("/v1/territories/T-NORTH/delta", headers=headers).content
-        assert len(whole) > SMALL_BYTES
-        for _ in range(20):
-            gone = [socket.create_connection(address) for _ in range(20)]
-            for connection in gone:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                connection.sendall(request)
-            for connection in reversed(gone):
-                connection.close()
-        assert client.get("/v1/territories/T-NORTH/delta", headers=headers).content == whole
-    assert "Traceback" not in (tmp_path / "service.log").read_text()
 
 
 @pytest.mark.parametrize("size_bytes", [1, SMALL_BYTES + 1])
@@ -338,133 +297,6 @@ def test_too_large_or_too_odd_a_request_is_left_to_the_application(run: RunScena
             assert server.asked == 9
 
     run(scenario)
-
-
-def test_readers_hold_no_more_of_what_is_told_at_once_than_of_other_answers(
-    run: RunScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario(running: Running) -> None:
-        server, bearer, flow = Server(running), token(["T-NORTH"]), running.service.outflow
-        async with server.listening() as connect:
-            connection = await connect()
-            expected = await connection.ask(first_sync(bearer))
-            await until(lambda: flow._bytes == 0)
-            gone, slow = await connect(), await connect()
-            for stalled in (gone, slow):
-                stalled.send(first_sync(bearer))
-            await until(lambda: len(flow._readers) == 1 and sum(flow._readers.values()) == 2)
-            assert server.asked == 1
-            assert flow._bytes > HUGE
-            with monkeypatch.context() as full:
-                full.setattr(outflow, "MAX_BYTES", HUGE)
-                head, body = await connection.ask(first_sync(bearer))
-                assert head.split()[1] == b"429"
-                assert b'"code":"rate-limited"' in body
-            gone._writer.transport.abort()
-            assert await slow.answer() == expected
-            await until(lambda: flow._bytes == 0)
-            # The connection is as good as before.
-            assert await slow.ask(first_sync(bearer)) == expected
-            assert server.asked == 2
-
-    run(scenario, published=1, worlds=worlds_of(HUGE))
-
-
-def test_a_service_that_ends_and_a_connection_that_was_quiet_let_the_answer_be_taken(run: RunScenario) -> None:
-    async def scenario(running: Running) -> None:
-        server, bearer = Server(running), token(["T-NORTH"])
-        async with server.listening(keep_alive_seconds=1) as connect:
-            expected = await (await connect()).ask(first_sync(bearer))
-            slow = await connect()
-            slow.send(first_sync(bearer))
-            await asyncio.sleep(1.3)
-            assert await slow.answer() == expected
-            assert await slow.ask(first_sync(bearer)) == expected, "what it took so long for is no silence"
-            assert await slow.ended() == b""
-            last = await connect()
-            last.send(first_sync(bearer))
-            await until(lambda: server.protocols[-1]._on_its_way is not None)
-            for protocol in server.protocols:
-                protocol.shutdown()
-            assert await last.answer() == expected
-            assert await last.ended() == b""
-            assert server.asked == 1
-
-    run(scenario, published=1, worlds=worlds_of(HUGE))
-
-
-def test_what_waits_for_its_turn_is_answered_in_order_and_at_the_end(run: RunScenario) -> None:
-    async def scenario(running: Running) -> None:
-        server, bearer = Server(running), token(["T-NORTH"])
-        async with server.listening() as connect:
-            connection = await connect()
-            expected = await connection.ask(first_sync(bearer))
-            for _ in range(3):
-                news = await connection.ask(poll(bearer, since=1))
-            assert server.asked == 3
-            protocol = server.protocols[0]
-            # Before the loop goes round, as when both arrive together.
-            protocol.data_received(first_sync(bearer))
-            assert protocol._waiting is not None
-            protocol.data_received(poll(bearer, since=1))
-            assert [await connection.answer(), await connection.answer()] == [expected, news]
-            protocol.data_received(first_sync(bearer))
-            protocol.shutdown()
-            assert await connection.answer() == expected
-            assert await connection.ended() == b""
-            gone = await connect()
-            await gone.ask(poll(bearer, since=1))
-            server.protocols[1].data_received(first_sync(bearer))
-            server.protocols[1].transport.abort()
-            await until(lambda: running.service.outflow._bytes == 0)
-            assert await (await connect()).ask(first_sync(bearer)) == expected
-
-    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
-
-
-def test_large_answers_take_turns_whoever_finds_them_and_small_ones_do_not(
-    run: RunScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario(running: Running) -> None:
-        server, bearer = Server(running), token(["T-NORTH"])
-        async with server.listening() as connect:
-            first, second, small = [await connect() for _ in range(3)]
-            begins: list[Callable[[], None]] = []
-            monkeypatch.setattr(running.service.turns, "take", begins.append)
-            found = []
-            for number, connection in enumerate((first, second), 1):
-                connection.send(first_sync(bearer))
-                await until(lambda number=number: len(begins) == number)
-                await small.ask(poll(bearer, since=1))
-                begins[-1]()
-                found.append(await connection.answer())
-            assert found[0] == found[1]
-            assert len(found[0][1]) > SMALL_BYTES
-
-    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
-
-
-def test_large_and_small_answers_keep_their_order_in_any_pieces(run: RunScenario) -> None:
-    async def scenario(running: Running) -> None:
-        server, bearer = Server(running), token(["T-NORTH", "T-SOUTH"])
-        kinds = [first_sync(bearer), poll(bearer, since=1), first_sync(bearer, "T-SOUTH"), poll(bearer, since=0)]
-        async with server.listening() as connect:
-            connection = await connect()
-            expected = {kind: await connection.ask(kind) for kind in kinds}
-            chance = random.Random(1)
-            for _ in range(40):
-                asked = chance.choices(kinds, k=chance.randint(1, 6))
-                stream = b"".join(asked)
-                ends = [sum(map(len, asked[: n + 1])) for n in range(len(asked))]
-                cuts = sorted(chance.sample(ends[:-1], chance.randint(0, len(ends) - 1)))
-                for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-                    connection.send(stream[start:end])
-                    for _ in range(chance.randint(0, 3)):
-                        await asyncio.sleep(0)
-                assert [await connection.answer() for _ in asked] == [expected[kind] for kind in asked]
-        assert server.asked < 40 * 6
-
-    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
 
 
 def test_each_is_recorded_as_a_first_sync(run: RunScenario, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import pytest
 from delta_service.answers import SMALL_BYTES, Wire
 from delta_service.protocol import JOINED_BYTES, DeltaProtocol
 from tests.delta_service.conftest import A1, WORLDS, Running, RunScenario, token, world
-from tests.delta_service.connections import Server, header, poll
+from tests.delta_service.connections import Server, first_sync, header, poll
 from tests.delta_service.model import World
 from tests.delta_service.test_events import until
 
@@ -21,8 +21,8 @@ def worlds_of(size_bytes: int) -> list[World]:
     return [World(), world({A1: "x" * size_bytes}, {"T-NORTH": [A1]})]
 
 
-def first_sync(*lines: str) -> bytes:
-    return poll(token(["T-NORTH"]), "T-NORTH", "Accept-Encoding: identity", *lines).replace(b"?since=4", b"")
+def unpacked(*lines: str) -> bytes:
+    return first_sync(token(["T-NORTH"]), "T-NORTH", "Accept-Encoding: identity", *lines)
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def test_an_answer_in_one_piece_is_the_same_as_in_three(run: RunScenario, wholes
         async with Server(running).listening() as connect:
             # One that ends the connection goes the ordinary way.
             last = await connect()
-            last.send(first_sync("Connection: close"))
+            last.send(unpacked("Connection: close"))
             head, body = await last.answer()
             assert not wholes
             assert len(body) > size_bytes
-            assert await (await connect()).ask(first_sync()) == (head.replace(b"connection: close\r\n", b""), body)
+            assert await (await connect()).ask(unpacked()) == (head.replace(b"connection: close\r\n", b""), body)
             assert len(wholes) == 1
 
     run(scenario, published=1, worlds=worlds_of(size_bytes))
@@ -87,7 +87,7 @@ def test_a_reader_that_goes_away_or_takes_its_time_keeps_nothing_of_a_large_answ
         async with Server(running).listening() as connect:
             gone, slow = await connect(), await connect()
             for connection in (gone, slow):
-                connection.send(first_sync())
+                connection.send(unpacked())
             await until(lambda: len(wholes) == 2)
             assert outflow._bytes > HUGE
             gone._writer.transport.abort()
@@ -95,7 +95,7 @@ def test_a_reader_that_goes_away_or_takes_its_time_keeps_nothing_of_a_large_answ
             assert len(answer[1]) > HUGE
             await until(lambda: outflow._bytes == 0)
             # The connection is as good as before.
-            assert await slow.ask(first_sync()) == answer
+            assert await slow.ask(unpacked()) == answer
 
     run(scenario, published=1, worlds=worlds_of(HUGE))
 
@@ -107,7 +107,7 @@ def test_a_service_that_ends_meanwhile_ends_the_connection_after_the_answer(
         server = Server(running)
         async with server.listening(keep_alive_seconds=60) as connect:
             connection, waiting = await connect(), await connect()
-            connection.send(first_sync())
+            connection.send(unpacked())
             waiting.send(poll(token(["T-NORTH"]), since="1&wait=30"))
             await until(lambda: len(wholes) == 1 and running.service.watch.waiting == 1)
             for protocol in server.protocols:

@@ -15,8 +15,7 @@ import pytest
 
 from delta_service.store.sqlite import SqliteConnection
 from tests.delta_service.conftest import A1, A3, C1, WORLDS, Running, RunScenario, token, world
-from tests.delta_service.connections import Server, poll
-from tests.delta_service.test_first_syncs import first_sync
+from tests.delta_service.connections import Server, first_sync, poll
 from tests.delta_service.test_follow_ups import HISTORY, NEWEST_SEQ, cursor
 
 R = TypeVar("R")
