@@ -77,10 +77,10 @@ class _Unwritten:
             self.write()
 
     def write(self) -> None:
-        lines, requests, counts, size_bytes = self._lines, self._requests, self._counts, self._size_bytes
         if self._timer is None:
             return
         self._timer.cancel()
+        lines, requests, counts, size_bytes = self._lines, self._requests, self._counts, self._size_bytes
         # Should logging fail, nothing is counted twice or not at all.
         self._begin()
         for counter, count in requests.items():

@@ -8,7 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    # Only who writes needs them: the service starts, and stays, without.
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
+
+    Values = Sequence[str] | npt.NDArray[np.int64]
+    """A list that is handed to the engine whole."""
 
 OPEN_SEQ = 2**53 - 1
 """``to_seq`` of an interval that has not ended; also the bound below which every ``seq`` stays."""

@@ -7,17 +7,13 @@ loads, statistics) is behind these protocols.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    # Only who writes needs it: the service starts, and stays, without.
-    import numpy as np
-    import numpy.typing as npt
-
-    Values = Sequence[str] | npt.NDArray[np.int64]
+    from delta_service.store.changes import Values
 
 StoreLocation = Path | str
 """The path of an SQLite file, or a ``postgresql://`` URL, which may hold a password: never to be logged."""

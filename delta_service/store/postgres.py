@@ -23,7 +23,7 @@ from delta_service.store import schema
 from delta_service.store.errors import ChangeSetError, StaleWriterError, StoreUnreachableError
 
 if TYPE_CHECKING:
-    from delta_service.store.engine import Values
+    from delta_service.store.changes import Values
 
 # A server that has gone without a word is given up after some seconds; whatever is in the URL comes first.
 CONNECTING = {

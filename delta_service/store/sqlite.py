@@ -14,7 +14,7 @@ from delta_service.store import schema
 from delta_service.store.errors import ChangeSetError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from delta_service.store.engine import Values
+    from delta_service.store.changes import Values
 
 BUSY_TIMEOUT_MS = 30_000
 READER_CACHE_KIB = 65_536
