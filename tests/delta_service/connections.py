@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from delta_service import auth
 from delta_service.answers import AsgiScope, Receive, Send
 from delta_service.protocol import DeltaProtocol
 from delta_service.scoped_request import SERVICE
@@ -24,6 +28,13 @@ class Connection:
 
     def send(self, content: bytes) -> None:
         self._writer.write(content)
+
+    async def send_cut(self, content: bytes, cuts: list[int], rounds: Callable[[], int] = lambda: 1) -> None:
+        """In the pieces that ``cuts`` make, with as many rounds of the event loop after each as ``rounds`` says."""
+        for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
+            self.send(content[start:end])
+            for _ in range(rounds()):
+                await asyncio.sleep(0)
 
     async def answer(self) -> tuple[bytes, bytes]:
         """Head and body."""
@@ -94,6 +105,15 @@ def poll(bearer: str, territory: str = "T-NORTH", *lines: str, since: int | str 
 
 def first_sync(bearer: str, territory: str = "T-NORTH", *lines: str, parameters: str = "") -> bytes:
     return poll(bearer, territory, *lines).replace(b"?since=4", parameters.encode())
+
+
+@contextmanager
+def tokens_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Meanwhile it is so late that a token verified till now has to be verified again."""
+    now = time.time()
+    with monkeypatch.context() as later:
+        later.setattr(auth, "time", SimpleNamespace(time=lambda: now + auth.REMEMBER_SECONDS + 1))
+        yield
 
 
 def header(head: bytes, name: bytes) -> bytes | None:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from delta_service import asked_before, auth
+from delta_service import asked_before
 from delta_service.answers import SMALL_BYTES
 from delta_service.audit import write_records
-from tests.delta_service.conftest import (
-    A1,
-    A2,
-    A3,
-    C1,
-    WORLDS,
-    Running,
-    RunScenario,
-    lines_of,
-    token,
-    world,
-)
-from tests.delta_service.connections import Connection, Server, first_sync, header
+from tests.delta_service.conftest import A1, A2, A3, C1, WORLDS, Running, RunScenario, lines_of, token, world
+from tests.delta_service.connections import Connection, Server, first_sync, header, tokens_forgotten
 from tests.delta_service.model import World
 from tests.delta_service.test_events import until
 from tests.delta_service.test_follow_ups import cursor
@@ -114,9 +101,7 @@ def test_a_token_is_verified_before_it_is_told_anything_and_counts_against_its_l
                 head, _ = await connection.ask(first_sync(invalid))
                 assert head.split()[1] == b"401"
             assert server.asked == 5
-            now = time.time()
-            with monkeypatch.context() as later:
-                later.setattr(auth, "time", SimpleNamespace(time=lambda: now + auth.REMEMBER_SECONDS + 1))
+            with tokens_forgotten(monkeypatch):
                 await connection.ask(first_sync(bearer))
             assert server.asked == 6, "its token is verified again"
             statuses = [(await connection.ask(first_sync(bearer)))[0].split()[1] for _ in range(20)]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
-from delta_service import auth
 from delta_service.answers import SMALL_BYTES
 from delta_service.audit import write_records
 from delta_service.cursor import Anchor, Cursor
 from tests.delta_service.conftest import A1, A2, C1, Running, RunScenario, lines_of, token, world
-from tests.delta_service.connections import Connection, Server, poll
+from tests.delta_service.connections import Server, poll, tokens_forgotten
 from tests.delta_service.model import IDENTITY, World
 
 # Of A1 the content changes, goes back, and changes; of A2 the place; C1 comes and goes.
@@ -277,9 +273,7 @@ def test_a_withdrawn_token_and_a_limit_hold_for_those_who_go_on(
         async with server.listening() as connect:
             connection = await connect()
             await connection.ask(poll(bearer, since=cursor(3)))
-            now = time.time()
-            with monkeypatch.context() as later:
-                later.setattr(auth, "time", SimpleNamespace(time=lambda: now + auth.REMEMBER_SECONDS + 1))
+            with tokens_forgotten(monkeypatch):
                 await connection.ask(poll(bearer, since=cursor(4)))
                 assert server.asked == 2, "its token is verified again"
             statuses = [(await connection.ask(poll(bearer, since=cursor(n % 2 + 3))))[0].split()[1] for n in range(20)]
@@ -313,12 +307,6 @@ def test_each_delivery_is_recorded_with_the_cursor_that_was_brought(
 
 
 def test_those_who_go_on_may_send_their_requests_in_any_pieces(run: RunScenario) -> None:
-    async def answers(connection: Connection, stream: bytes, cuts: list[int], count: int) -> list[tuple[bytes, bytes]]:
-        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-            connection.send(stream[start:end])
-            await asyncio.sleep(0)
-        return [await connection.answer() for _ in range(count)]
-
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         kinds = [poll(bearer, since=cursor(since)) for since in range(1, NEWEST_SEQ + 1)]
@@ -330,7 +318,8 @@ def test_those_who_go_on_may_send_their_requests_in_any_pieces(run: RunScenario)
                 asked = chance.choices(kinds, k=chance.randint(1, 6))
                 stream = b"".join(asked)
                 cuts = sorted(chance.choices(range(1, len(stream)), k=chance.randint(0, 4)))
-                assert await answers(connection, stream, cuts, len(asked)) == [expected[kind] for kind in asked]
+                await connection.send_cut(stream, cuts)
+                assert [await connection.answer() for _ in asked] == [expected[kind] for kind in asked]
         assert server.asked < 40 * 6
 
     run(scenario, published=NEWEST_SEQ, worlds=HISTORY)

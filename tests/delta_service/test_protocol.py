@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from array import array
 from fcntl import ioctl
-from types import SimpleNamespace
 
 import pytest
 
-from delta_service import auth, metrics, protocol
+from delta_service import metrics, protocol
 from tests.delta_service.conftest import A1, WORLDS, Running, RunScenario, token, world
-from tests.delta_service.connections import DATE, Server, header, poll
+from tests.delta_service.connections import DATE, Server, header, poll, tokens_forgotten
 
 SIOCOUTQNSD = 0x894B
 """Linux: asks for the bytes that a socket has not sent yet."""
@@ -67,9 +65,8 @@ def test_nothing_is_repeated_that_news_or_a_withdrawn_token_or_a_limit_forbids(
             for _ in range(3):
                 head, _ = await connection.ask(quiet)
             assert b"HTTP/1.1 200" in head
-            asked, now = server.asked, time.time()
-            with monkeypatch.context() as later:
-                later.setattr(auth, "time", SimpleNamespace(time=lambda: now + auth.REMEMBER_SECONDS + 1))
+            asked = server.asked
+            with tokens_forgotten(monkeypatch):
                 await connection.ask(quiet)
                 assert server.asked == asked + 1, "its token is verified again"
             statuses = [(await connection.ask(quiet))[0].split()[1] for _ in range(20)]
@@ -117,10 +114,7 @@ def test_requests_may_arrive_in_any_pieces_and_answers_keep_their_order(run: Run
                 asked = chance.choices(kinds, k=chance.randint(1, 8))
                 stream = b"".join(asked)
                 cuts = sorted(chance.choices(range(1, len(stream)), k=chance.randint(0, 5)))
-                for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-                    connection.send(stream[start:end])
-                    for _ in range(chance.randint(0, 3)):
-                        await asyncio.sleep(0)
+                await connection.send_cut(stream, cuts, lambda: chance.randint(0, 3))
                 assert [await connection.answer() for _ in asked] == [expected[kind] for kind in asked]
         assert server.asked < 40 * 8
 

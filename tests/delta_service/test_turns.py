@@ -207,10 +207,7 @@ def test_large_and_small_answers_keep_their_order_in_any_pieces(run: RunScenario
                 stream = b"".join(asked)
                 ends = [sum(map(len, asked[: n + 1])) for n in range(len(asked))]
                 cuts = sorted(chance.sample(ends[:-1], chance.randint(0, len(ends) - 1)))
-                for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-                    connection.send(stream[start:end])
-                    for _ in range(chance.randint(0, 3)):
-                        await asyncio.sleep(0)
+                await connection.send_cut(stream, cuts, lambda: chance.randint(0, 3))
                 assert [await connection.answer() for _ in asked] == [expected[kind] for kind in asked]
         assert server.asked < 40 * 6
 
