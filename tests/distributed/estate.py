@@ -70,7 +70,7 @@ class Shared:
         ]
         workspace = self.home / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": places}))
-        self._daemon._start("daemon", [BIN / "dagster-daemon", "run", "--workspace", workspace])
+        self._daemon.start_process("daemon", [BIN / "dagster-daemon", "run", "--workspace", workspace])
 
     @property
     def daemon_pid(self) -> int:
@@ -106,14 +106,14 @@ class Tenant(System):
         self.changes = RandomChanges(self, self.seed)
         place = ["--host", "127.0.0.1", "--port", self.code_port, "--location-name", self.name]
         module = ["--module-name", "orchestration.definitions"]
-        self._start("code", [BIN / "dagster", "code-server", "start", *place, *module])
+        self.start_process("code", [BIN / "dagster", "code-server", "start", *place, *module])
         for number in range(1, workers + 1):
             self.start_worker(number)
 
     def start_worker(self, number: int = 1) -> None:
         name = f"{self.name}{number}@%h"
         options = ["--concurrency", 2, "--loglevel", "INFO", "-n", name]
-        self._start(f"worker{number}", [BIN / "celery", "-A", "orchestration.celery_worker", "worker", *options])
+        self.start_process(f"worker{number}", [BIN / "celery", "-A", "orchestration.celery_worker", "worker", *options])
 
     def stop_worker(self, number: int = 1) -> None:
         """As an operator does: it ends the run that it is at."""
@@ -123,7 +123,7 @@ class Tenant(System):
 
     def start_replica(self, name: str, port: int) -> str:
         """A service more; returns its address."""
-        self._start(name, [BIN / "python", "-m", "delta_service", "--host", "127.0.0.1", "--port", port])
+        self.start_process(name, [BIN / "python", "-m", "delta_service", "--host", "127.0.0.1", "--port", port])
         return f"http://127.0.0.1:{port}"
 
     def runs(self, job: str | None = None, *statuses: DagsterRunStatus) -> list[RunRecord]:

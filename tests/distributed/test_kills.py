@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,6 @@ from tests.distributed.estate import Tenant, running_estate
 from tests.e2e.device import Device
 from tests.e2e.system import answers, wait_until
 from tests.ports import free_port
-from tests.postgres.test_end_to_end import polled
 
 pytestmark = pytest.mark.e2e
 
@@ -58,7 +58,7 @@ def test_all_devices_end_equal_to_the_oracle_while_a_worker_and_a_service_are_ki
     replicas = Replicas(tenant)
     devices = tenant.devices()
     for device in devices:
-        wait_until(lambda device=device: answered(tenant, device, replicas, rng), 60, "a first answer")  # type: ignore[misc]
+        wait_until(partial(answered, tenant, device, replicas, rng), 60, "a first answer")
     began = time.monotonic()
     struck, changes, polls = 0, 0, 0
     while (elapsed := time.monotonic() - began) < seconds:
@@ -76,7 +76,7 @@ def test_all_devices_end_equal_to_the_oracle_while_a_worker_and_a_service_are_ki
         polls += sum(answered(tenant, device, replicas, rng) for device in rng.sample(devices, 2))
         time.sleep(PACE_SECONDS)
     for address in replicas.addresses:
-        wait_until(lambda address=address: answers(f"{address}/readyz"), 60, "the service is ready")  # type: ignore[misc]
+        wait_until(partial(answers, f"{address}/readyz"), 60, "the service is ready")
     tenant.wait_equal()
     with open_warehouse(tenant.home / "warehouse.duckdb", load_catalog(), wait_seconds=60) as connection:
         assert not any(differences(connection).values())
@@ -97,7 +97,7 @@ def answered(tenant: Tenant, device: Device, replicas: Replicas, rng: random.Ran
     """Whether one of the services answered; one that was killed, or starts, is asked again later."""
     device.base = rng.choice(replicas.addresses)
     try:
-        return polled(tenant, device)
+        return device.poll_if_answered(tenant.http, limit=20)
     except httpx.TransportError:
         return False
 

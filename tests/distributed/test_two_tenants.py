@@ -14,13 +14,12 @@ import httpx
 import psycopg
 import pytest
 from dagster import AssetKey, DagsterEventType, DagsterRun, DagsterRunStatus, RunRecord
-from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import pack_value
 
 from orchestration.catalog import load_catalog
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
 from tests.distributed.estate import PATIENCE_SECONDS, Tenant, running_estate
+from tests.distributed.stray_run import send_to_queue
 from tests.e2e.system import BIN, PROJECT, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -130,7 +129,7 @@ def test_a_run_has_its_own_tenants_environment_and_dagsters_daemon_has_no_tenant
 
 def test_what_dagster_keeps_and_sends_holds_no_secret(acme: Tenant, zenith: Tenant) -> None:
     dump = subprocess.run(
-        [acme.shared.cluster._programs / "pg_dump", "-h", acme.shared.cluster.folder, "-U", "postgres", "dagster"],
+        [acme.shared.cluster.programs / "pg_dump", "-h", acme.shared.cluster.folder, "-U", "postgres", "dagster"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     sent = b"".join(path.read_bytes() for path in acme.shared.redis.folder.rglob("*") if path.is_file())
@@ -161,13 +160,7 @@ def test_a_run_that_reaches_the_wrong_worker_is_refused(acme: Tenant, zenith: Te
         job_code_origin=done.dagster_run.job_code_origin,
     )
     instance.add_run(stray)
-    arguments = ExecuteRunArgs(
-        job_origin=done.dagster_run.job_code_origin, run_id=stray.run_id, instance_ref=instance.get_ref()
-    )
-    acme.shared.launcher.celery.send_task(
-        "execute_job", kwargs={"execute_job_args_packed": pack_value(arguments)}, queue="zenith", routing_key="zenith"
-    )
-
+    send_to_queue(instance, stray, "zenith")
     wait_status(acme, stray.run_id, DagsterRunStatus.FAILURE)
     said = [entry.message for entry in instance.all_logs(stray.run_id)]
     assert any("A run of acme was sent to the worker of zenith" in one for one in said)
@@ -261,5 +254,7 @@ def test_a_warehouse_moves_to_another_host_and_no_device_notices(acme: Tenant) -
 
 def backup(arguments: list[str], environment: dict[str, str]) -> None:
     command = [BIN / "python", "-m", "orchestration.backup", *arguments]
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(part) for part in command], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

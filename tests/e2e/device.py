@@ -20,6 +20,16 @@ class Device:
         self.rows: View = {name: {} for name in OBJECTS}
         self.operations = 0
 
+    def poll_if_answered(self, http: httpx.Client, limit: int) -> bool:
+        """``False`` if the service said 503, which is to be asked again; anything else that is not right fails."""
+        try:
+            self.poll(http, limit)
+        except AssertionError as error:
+            if not str(error).startswith(f"{self.name}: 503"):
+                raise
+            return False
+        return True
+
     def poll(self, http: httpx.Client, limit: int) -> None:
         """One delta, page by page, applied when its last page is there."""
         parameters: dict[str, Any] = {"limit": limit}

@@ -18,12 +18,15 @@ import jwt
 
 from delta_service.store.engine import location_of
 from delta_service.store.reader import DeltaStoreReader
+from tests.e2e.job_process import JobProcess
 from tests.ports import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SECRET = "an-end-to-end-test-secret-of-enough-bytes"
 AUDIENCE = "territory-delta"
+JOB_SECONDS = 300
+"""No job takes longer."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -71,12 +74,12 @@ class System:
 
     def start_crm(self, accounts: int, territories: int, seed: int, *options: str) -> None:
         arguments = ["--port", self.crm_port, "--accounts", accounts, "--territories", territories, "--seed", seed]
-        self._start("crm", [BIN / "python", "-m", "crm_simulator", *arguments, "--min-interval-ms", 0, *options])
+        self.start_process("crm", [BIN / "python", "-m", "crm_simulator", *arguments, "--min-interval-ms", 0, *options])
         wait_until(lambda: answers(f"http://127.0.0.1:{self.crm_port}/control/summary"), 60, "the simulator is up")
 
     def start_service(self) -> None:
         arguments = ["--host", "127.0.0.1", "--port", self.service_port]
-        self._start("service", [BIN / "python", "-m", "delta_service", *arguments])
+        self.start_process("service", [BIN / "python", "-m", "delta_service", *arguments])
         wait_until(lambda: answers(f"{self.service}/healthz"), 30, "the service is up")
 
     def wait_published(self) -> None:
@@ -100,22 +103,33 @@ class System:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def start_job(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        # Without a DAGSTER_HOME, Dagster makes a passing one in its working folder, which a killed run leaves behind.
-        place = ["-m", "orchestration.definitions", "-d", PROJECT]
-        command = [BIN / "dagster", "job", "execute", *place, "-j", name, *options]
-        with (self.home / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [str(part) for part in command],
-                cwd=self.home, env=self.environment, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+    def start_job(self, name: str, *options: str) -> JobProcess:
+        return JobProcess(self._job(name, options), self.environment, self.home, self.log_of(name))
 
     def run_job(self, name: str, *options: str, expect_success: bool = True) -> str:
         """Returns what the job printed."""
-        log = self.home / f"{name}.log"
-        log.write_bytes(b"")
-        code = self.start_job(name, *options).wait(timeout=300)
-        printed = log.read_text(errors="replace")
+        self.log_of(name).write_bytes(b"")
+        return self._ended(name, self.start_job(name, *options).wait(timeout=JOB_SECONDS), expect_success)
+
+    def run_job_by_command(self, name: str, *options: str, expect_success: bool = True) -> str:
+        """As a user types it, in a new process that imports everything; returns what the job printed."""
+        command = [str(BIN / "dagster"), *self._job(name, options)]
+        with self.log_of(name).open("wb") as log:
+            done = subprocess.run(
+                command, cwd=self.home, env=self.environment, stdout=log, stderr=log, timeout=JOB_SECONDS, check=False
+            )
+        return self._ended(name, done.returncode, expect_success)
+
+    def log_of(self, name: str) -> Path:
+        """What a job or server printed."""
+        return self.home / f"{name}.log"
+
+    def _job(self, name: str, options: tuple[str, ...]) -> list[str]:
+        # Without a DAGSTER_HOME, Dagster makes a passing one in its working folder, which a killed run leaves behind.
+        return ["job", "execute", "-m", "orchestration.definitions", "-d", str(PROJECT), "-j", name, *options]
+
+    def _ended(self, name: str, code: int, expect_success: bool) -> str:
+        printed = self.log_of(name).read_text(errors="replace")
         assert (code == 0) is expect_success, f"job {name} ended with {code}:\n{printed[-6000:]}"
         return printed
 
@@ -145,8 +159,8 @@ class System:
         for name in list(self.processes):
             self.kill(name)
 
-    def _start(self, name: str, command: list[Any]) -> None:
-        with (self.home / f"{name}.log").open("ab") as log:
+    def start_process(self, name: str, command: list[Any]) -> None:
+        with self.log_of(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [str(part) for part in command],
                 cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True,

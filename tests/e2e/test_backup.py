@@ -15,8 +15,8 @@ from delta_client.database import Database
 from delta_client.device import Device, Step
 from tests.e2e.changes import RandomChanges
 from tests.e2e.oracle import Oracle, View
+from tests.e2e.steps import NO_GUARD, sync
 from tests.e2e.system import BIN, PROJECT, System, running_system
-from tests.e2e.test_random_steps import NO_GUARD, sync
 
 pytestmark = pytest.mark.e2e
 
@@ -67,7 +67,7 @@ def lose_the_disk(system: System) -> None:
         path.unlink()
 
 
-def ask(system: System, territory: str, since: object) -> httpx.Response:
+def ask(system: System, territory: str, since: str | int) -> httpx.Response:
     return system.http.get(
         f"{system.service}/v1/territories/{territory}/delta",
         params={"since": since},

@@ -11,8 +11,8 @@ import pytest
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
+from tests.e2e.steps import NO_GUARD, sync
 from tests.e2e.system import AUDIENCE, PROJECT, SECRET, System, running_system
-from tests.e2e.test_random_steps import NO_GUARD, sync
 from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e

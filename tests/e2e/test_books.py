@@ -8,15 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.catalog import load_catalog
-from orchestration.pipeline.verify import differences
-from orchestration.pipeline.warehouse import open_warehouse
 from tests.e2e.changes import RandomChanges
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
+from tests.e2e.steps import NO_GUARD, ScopedDevice, check_recompute, job_config, poll_and_expect
 from tests.e2e.system import PROJECT, System, running_system
-from tests.e2e.test_operators_jobs import config
-from tests.e2e.test_random_steps import NO_GUARD
 
 pytestmark = pytest.mark.e2e
 
@@ -66,13 +62,6 @@ class BookChanges(RandomChanges):
         self.system.control("books/procedure", events=self._events())
 
 
-def poll_and_check(system: System, devices: list[tuple[Device, set[str]]], truth: Oracle) -> None:
-    system.wait_served()
-    for device, scope in devices:
-        device.poll(system.http, limit=100)
-        device.expect(truth.view(scope))
-
-
 def test_devices_hold_exactly_their_books_after_changes_told_and_untold(tmp_path: Path, e2e_seed: int) -> None:
     with running_system(tmp_path, OBJECT_CATALOG=str(CATALOG), **NO_GUARD) as system:
         system.start_crm(100, 3, e2e_seed, "--books", "6")
@@ -87,7 +76,7 @@ def test_devices_hold_exactly_their_books_after_changes_told_and_untold(tmp_path
         ]
         both = Device("two books", system.service, "/v1/delta", system.token(first, second))
         devices.append((both, {first, second}))
-        poll_and_check(system, devices, Oracle(system, books=True))
+        poll_and_expect(system, devices, Oracle(system, books=True))
         for number in range(ROUNDS):
             changes.told = number % 2 == 0
             for _ in range(STEPS_PER_ROUND):
@@ -96,13 +85,12 @@ def test_devices_hold_exactly_their_books_after_changes_told_and_untold(tmp_path
             truth = Oracle(system, books=True)
             # Associating moves no number: without events, only a census can know.
             system.run_job("sync" if changes.told else "census")
-            with open_warehouse(tmp_path / "warehouse.duckdb", load_catalog(CATALOG), wait_seconds=10) as connection:
-                assert not any(differences(connection).values())
-            poll_and_check(system, devices, truth)
+            check_recompute(tmp_path, CATALOG)
+            poll_and_expect(system, devices, truth)
         realign_by_book(system, devices, first, second)
 
 
-def realign_by_book(system: System, devices: list[tuple[Device, set[str]]], left: str, right: str) -> None:
+def realign_by_book(system: System, devices: list[ScopedDevice], left: str, right: str) -> None:
     """What an administrator moved from one book to another without an event, read by book on demand."""
     names = {row["Id"]: row["BookName"] for row in system.records("Book")}
     there = [row["Id"] for row in system.records("Account") if left in row["books"]]
@@ -112,8 +100,8 @@ def realign_by_book(system: System, devices: list[tuple[Device, set[str]]], left
     system.control("books", ids=moved, mode="replace_all", book=right, events="none")
     truth = Oracle(system, books=True)
     before = system.operations()
-    chosen = config(system, "rebuild_territories", territories=[names[left], right])
+    chosen = job_config(system, "rebuild_territories", territories=[names[left], right])
     printed = system.run_job("realign_territories", *chosen)
     assert f"| {names[left]} | 0 | " in printed
     assert system.operations() - before < 1_000
-    poll_and_check(system, [pair for pair in devices if pair[1] <= {left, right}], truth)
+    poll_and_expect(system, [pair for pair in devices if pair[1] <= {left, right}], truth)

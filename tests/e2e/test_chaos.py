@@ -15,11 +15,16 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.changes import RandomChanges
-from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.system import System, running_system
-from tests.e2e.test_crashes import kill_after
-from tests.e2e.test_random_steps import NO_GUARD, check_recompute
+from tests.e2e.steps import (
+    NO_GUARD,
+    ScopedDevice,
+    check_recompute,
+    device_of_each_territory,
+    kill_after,
+    poll_and_expect,
+)
+from tests.e2e.system import JOB_SECONDS, System, running_system
 
 logger = logging.getLogger(__name__)
 pytestmark = pytest.mark.e2e
@@ -27,6 +32,8 @@ pytestmark = pytest.mark.e2e
 STEPS_PER_PERIOD = 40
 MOST_PERIODS = 20
 RUNS_PER_PERIOD = 4
+KILL_AFTER_SECONDS = (0.2, 8.0)
+"""A run that meets no fault takes one or two; one that pauses before its retries, longer."""
 SHORT = {"seconds": 1, "megabytes": 70}
 OPERATIONS_PER_STEP = 15
 """The budget: what all runs together may cost the company's allotment, killed and failed ones included."""
@@ -46,9 +53,7 @@ def test_faults_kills_late_and_missing_events_lose_no_row(
         loaded = system.operations()
         system.start_service()
         system.wait_published()
-        devices = [
-            (Device(t, system.service, f"/v1/territories/{t}/delta", system.token(t)), {t}) for t in changes.territories
-        ]
+        devices = device_of_each_territory(system, changes.territories)
         for done in range(0, steps, period):
             stormy(system, changes, devices, rng, min(period, steps - done))
             quiet(system, devices, tmp_path)
@@ -57,9 +62,7 @@ def test_faults_kills_late_and_missing_events_lose_no_row(
         assert spent <= OPERATIONS_PER_STEP * steps
 
 
-def stormy(
-    system: System, changes: RandomChanges, devices: list[tuple[Device, set[str]]], rng: random.Random, steps: int
-) -> None:
+def stormy(system: System, changes: RandomChanges, devices: list[ScopedDevice], rng: random.Random, steps: int) -> None:
     """Changes, told and untold, with runs among them that meet faults or are killed; they may fail, never lie."""
     for step in range(steps):
         changes.step()
@@ -68,9 +71,9 @@ def stormy(
             for _ in range(rng.randint(0, 3)):
                 order_fault(system, rng)
             if rng.random() < 0.5:
-                kill_after(system, rng.choice(["sync", "sweep"]), rng.uniform(3, 12))
+                kill_after(system, rng.choice(["sync", "sweep"]), rng.uniform(*KILL_AFTER_SECONDS))
             else:
-                system.start_job("sync").wait(timeout=300)
+                system.start_job("sync").wait(timeout=JOB_SECONDS)
             for device, _ in devices:
                 device.poll(system.http, limit=rng.choice([10, 1000]))
 
@@ -83,7 +86,7 @@ def order_fault(system: System, rng: random.Random) -> None:
     system.control("faults", operation=rng.choice(OPERATIONS), kind=kind, times=rng.randint(1, 3), **code, **SHORT)
 
 
-def quiet(system: System, devices: list[tuple[Device, set[str]]], home: Path) -> None:
+def quiet(system: System, devices: list[ScopedDevice], home: Path) -> None:
     """The faults end; a census finds what the CRM never told."""
     answer = system.http.delete(f"http://127.0.0.1:{system.crm_port}/control/faults")
     assert answer.status_code == 200, answer.text
@@ -91,7 +94,4 @@ def quiet(system: System, devices: list[tuple[Device, set[str]]], home: Path) ->
     truth = Oracle(system)
     system.run_job("census")
     check_recompute(home)
-    system.wait_served()
-    for device, scope in devices:
-        device.poll(system.http, limit=500)
-        device.expect(truth.view(scope))
+    poll_and_expect(system, devices, truth, limit=500)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.changes import RandomChanges
-from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
+from tests.e2e.steps import NO_GUARD, check_recompute, device_of_each_territory, poll_and_expect
 from tests.e2e.system import System, running_system, wait_until
-from tests.e2e.test_random_steps import NO_GUARD, check_recompute
 
 pytestmark = pytest.mark.e2e
 
@@ -29,9 +27,7 @@ def test_a_stream_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: P
         system.run_job("full_load")
         system.start_service()
         system.wait_published()
-        devices = [
-            Device(t, system.service, f"/v1/territories/{t}/delta", system.token(t)) for t in changes.territories
-        ]
+        devices = device_of_each_territory(system, changes.territories)
         for number in range(KILLS):
             process = system.start_job("stream")
             before = published(system)
@@ -39,24 +35,24 @@ def test_a_stream_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: P
             system.control("update", object="Account", id=account, fields={"AccountName": f"Clinic {number}"})
             system.control("clock", advance_seconds=3)
             # Once that is published it is streaming; then let it be caught anywhere in a sync.
-            wait_until(lambda seq=before: published(system) > seq, 120, "the stream publishes")  # type: ignore[misc]
+            wait_until(partial(published_after, system, before), 120, "the stream publishes")
             changes.step()
             system.control("clock", advance_seconds=3)
             time.sleep(rng.uniform(0.0, 1.5))
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
             system.wait_served()
-            for device in devices:
+            for device, _ in devices:
                 device.poll(system.http, limit=50)
         system.environment["SYNC_STREAM_MINUTES"] = "0.1"
         printed = system.run_job("stream")
         assert "The stream ends: 0.1 minutes are over" in printed
         oracle = Oracle(system)
         check_recompute(tmp_path)
-        system.wait_served()
-        for device in devices:
-            device.poll(system.http, limit=50)
-            device.expect(oracle.view({device.name}))
+        poll_and_expect(system, devices, oracle, limit=50)
+
+
+def published_after(system: System, seq: int) -> bool:
+    return published(system) > seq
 
 
 def published(system: System) -> int:

@@ -49,7 +49,7 @@ class Cluster:
     """A server. PostgreSQL refuses to run as root; then it runs as ``postgres``, which Debian's package creates."""
 
     def __init__(self, copy_of: Cluster | None = None) -> None:
-        self._programs = require_postgres()
+        self.programs = require_postgres()
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._user = pwd.getpwnam("postgres").pw_name if os.getuid() == 0 else None
         if self._user:
@@ -101,7 +101,7 @@ class Cluster:
         atexit.unregister(self.destroy)
 
     def _run(self, program: str, *arguments: object) -> None:
-        command = [str(self._programs / program), *map(str, arguments)]
+        command = [str(self.programs / program), *map(str, arguments)]
         done = subprocess.run(
             command, cwd=self.folder, user=self._user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
         )

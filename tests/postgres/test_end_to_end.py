@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.e2e import test_random_steps
 from tests.e2e.changes import RandomChanges
 from tests.e2e.device import Device
+from tests.e2e.steps import NO_GUARD, check_recompute, kill_after, run_random_steps, sync
 from tests.e2e.system import BIN, System, answers, running_system, wait_until
-from tests.e2e.test_crashes import kill_after
-from tests.e2e.test_random_steps import NO_GUARD, check_recompute, sync
 from tests.ports import free_port
 from tests.postgres.cluster import Cluster, new_location
 
@@ -21,6 +20,7 @@ pytestmark = pytest.mark.e2e
 
 # Fewer than on SQLite: all but the store is the same.
 STEPS = 40
+SYNC_SHARE = 0.2
 ROUNDS = 6
 
 
@@ -31,12 +31,9 @@ def cluster() -> Iterator[Cluster]:
     cluster.destroy()
 
 
-def test_every_device_holds_exactly_its_territories_after_each_poll(
-    tmp_path: Path, e2e_seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DELTA_STORE_URL", str(new_location("postgres", tmp_path)))
-    monkeypatch.setattr(test_random_steps, "STEPS", STEPS)
-    test_random_steps.test_every_device_holds_exactly_its_territories_after_each_poll(tmp_path, e2e_seed)
+def test_every_device_holds_exactly_its_territories_after_each_poll(tmp_path: Path, e2e_seed: int) -> None:
+    store = str(new_location("postgres", tmp_path))
+    run_random_steps(tmp_path, e2e_seed, steps=STEPS, sync_share=SYNC_SHARE, DELTA_STORE_URL=store)
     assert not (tmp_path / "delta.sqlite").exists()
 
 
@@ -59,7 +56,7 @@ def test_two_services_and_a_pipeline_go_on_through_crashes_of_the_server_and_of_
                 changes.step()
             system.control("clock", advance_seconds=3)
             if rng.random() < 0.5:
-                kill_after(system, "sync", rng.uniform(2, 6))
+                kill_after(system, "sync", rng.uniform(0.1, 2.0))
             else:
                 job = system.start_job("sync")
                 cluster.stop()
@@ -70,24 +67,13 @@ def test_two_services_and_a_pipeline_go_on_through_crashes_of_the_server_and_of_
             system.wait_served()
             for device in devices:
                 device.base = rng.choice([system.service, second])
-                wait_until(lambda device=device: polled(system, device), 60, "an answer after the crash")  # type: ignore[misc]
+                wait_until(partial(device.poll_if_answered, system.http, limit=20), 60, "an answer after the crash")
                 device.expect(published.view({device.name}))
 
 
 def start_second_service(system: System) -> str:
     port = free_port()
-    system._start("second", [BIN / "python", "-m", "delta_service", "--port", port])
+    system.start_process("second", [BIN / "python", "-m", "delta_service", "--port", port])
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(f"{url}/readyz"), 30, "the second service is ready")
     return url
-
-
-def polled(system: System, device: Device) -> bool:
-    """Whether the poll was answered; a 503 is to be asked again, and anything else that is not right fails."""
-    try:
-        device.poll(system.http, limit=20)
-    except AssertionError as error:
-        if not str(error).startswith(f"{device.name}: 503"):
-            raise
-        return False
-    return True

@@ -48,11 +48,13 @@ class Desk(System):
     def start_dagster(self) -> None:
         code = ["code-server", "start", "--host", "127.0.0.1", "--port", self.code_port]
         module = ["--module-name", "orchestration.definitions", "--location-name", LOCATION]
-        self._start("code", [BIN / "dagster", *code, *module])
+        self.start_process("code", [BIN / "dagster", *code, *module])
         workspace = ["--workspace", "demo/workspace.yaml"]
         when = ["demo/when-listening", self.code_port]
-        self._start("ui", [*when, BIN / "dagster-webserver", "--host", "127.0.0.1", "--port", self.ui_port, *workspace])
-        self._start("daemon", [*when, BIN / "dagster-daemon", "run", *workspace])
+        self.start_process(
+            "ui", [*when, BIN / "dagster-webserver", "--host", "127.0.0.1", "--port", self.ui_port, *workspace]
+        )
+        self.start_process("daemon", [*when, BIN / "dagster-daemon", "run", *workspace])
         wait_until(lambda: answers(f"{self.ui}/server_info"), PATIENCE_SECONDS, "Dagster's web server is up")
 
     def runs(self, job: str) -> list[DagsterRun]:
