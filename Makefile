@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A file's tests stay on one core, in order: they share servers.
+ON_ALL_CORES := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-distributed laws lint format lock bench pictures wheelhouse clean
+.PHONY: help install demo test check test-distributed soak laws lint format lock bench pictures wheelhouse clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -19,11 +21,19 @@ $(STAMP): requirements.lock
 demo: install  ## start simulator, Dagster, delta service and device page on loopback
 	demo/start
 
-test: install  ## run all tests that this machine can run
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: install  ## run all tests that this machine can run, on all its cores
+	$(BIN)/python -m pytest $(ON_ALL_CORES) $(PYTEST_ARGS)
+
+check: lint  ## lint, types, and all tests that start no process: what to run after each change
+	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not processes and not e2e and not browser" $(PYTEST_ARGS)
 
 test-distributed: install  ## tenants, Celery workers and kills on PostgreSQL and Redis (part of test; longer: --kill-seconds)
 	$(BIN)/python -m pytest tests/distributed $(PYTEST_ARGS)
+
+soak: install  ## hours of random steps, faults and kills: more seeds and steps than in test
+	$(BIN)/python -m pytest $(ON_ALL_CORES) --timeout 0 --e2e-seeds random:4 --e2e-steps 400 --chaos-steps 320 \
+		--sync-kills 120 --kill-seconds 600 tests/e2e/test_random_steps.py tests/e2e/test_stages.py \
+		tests/e2e/test_chaos.py tests/e2e/test_crashes.py tests/distributed/test_kills.py $(PYTEST_ARGS)
 
 laws: install  ## the delta's laws over 20,000 generated cases (about ten minutes)
 	LAW_CASES=2500 $(BIN)/python -m pytest tests/delta_service/test_laws.py

@@ -1,8 +1,8 @@
 """Dagster jobs for tests, each in a process of its own that need not import Dagster first.
 
 A resident process has imported everything; each job is forked from it, so that ``kill -9`` is as real as ever and a job
-costs what it does, without the seconds of import. The command line is the one that users type: what runs in the fork is
-the installed command ``dagster``, with the same arguments, environment, folder and log.
+costs what it does, without the seconds of import. Dagster keeps the run's records in memory, as ``dagster job execute``
+keeps them in a folder that it removes at the end.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ import pkgutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
 
 import orchestration
 
 READS_ENVIRONMENT = "orchestration.definitions"
 """Imported by each job for itself: it reads the catalog that the job's environment names."""
-NOT_FOR_JOBS = ("orchestration.celery", "orchestration.inspect", READS_ENVIRONMENT)
+NOT_FOR_JOBS = ("orchestration.celery", READS_ENVIRONMENT)
 
 
 class JobProcess:
     """A job under way, with the words of :class:`subprocess.Popen`. It leads a process group of its own."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
-        """``arguments`` follow ``dagster``; what is printed is appended to ``log``."""
+    def __init__(self, job: str, config_file: Path | None, environment: Mapping[str, str], log: Path) -> None:
+        """``config_file`` is what ``dagster job execute -c`` takes; what is printed is appended to ``log``."""
         assert "TENANT" not in environment, "the tenant is read at import: use the command line"
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        self._process = context.Process(
-            target=_run, args=(list(arguments), dict(environment), str(folder), str(log)), daemon=True
-        )
+        self._job = job
+        self._process = context.Process(target=_execute, args=(job, config_file, dict(environment), log), daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -59,11 +61,11 @@ class JobProcess:
         self._process.join(timeout)
         code = self._process.exitcode
         if code is None:
-            raise subprocess.TimeoutExpired("dagster", timeout or 0.0)
+            raise subprocess.TimeoutExpired(self._job, timeout or 0.0)
         return code
 
 
-def _run(arguments: list[str], environment: dict[str, str], folder: str, log: str) -> None:
+def _execute(job: str, config_file: Path | None, environment: dict[str, str], log: Path) -> None:
     os.setsid()
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(descriptor, 1)
@@ -71,20 +73,20 @@ def _run(arguments: list[str], environment: dict[str, str], folder: str, log: st
     os.close(descriptor)
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(folder)
-    sys.argv = ["dagster", *arguments]
-    (command,) = entry_points(group="console_scripts", name="dagster")
-    sys.exit(command.load()())
+    os.chdir(log.parent)
+    definitions: dg.Definitions = importlib.import_module(READS_ENVIRONMENT).defs
+    config: dict[str, Any] | None = yaml.safe_load(config_file.read_text()) if config_file else None
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(job).execute_in_process(config, instance=instance, raise_on_error=False)
+    sys.exit(0 if result.success else 1)
 
 
 def _import_all() -> None:
     for module in pkgutil.walk_packages(orchestration.__path__, "orchestration."):
-        if not module.name.startswith(NOT_FOR_JOBS) and "__main__" not in module.name:
+        if not module.name.startswith(NOT_FOR_JOBS) and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    (command,) = entry_points(group="console_scripts", name="dagster")
-    command.load()
 
 
 if multiprocessing.current_process().name == "MainProcess" and "pytest" not in sys.modules:
-    # The resident process: it imports this module by name before it forks.
+    # The resident process, which imports this module by name before it forks.
     _import_all()

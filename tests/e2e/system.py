@@ -104,7 +104,9 @@ class System:
         process.wait()
 
     def start_job(self, name: str, *options: str) -> JobProcess:
-        return JobProcess(self._job(name, options), self.environment, self.home, self.log_of(name))
+        """``options`` are ``-c FILE``, or none."""
+        config_file = Path(options[1]) if options else None
+        return JobProcess(name, config_file, self.environment, self.log_of(name))
 
     def run_job(self, name: str, *options: str, expect_success: bool = True) -> str:
         """Returns what the job printed."""
@@ -113,7 +115,9 @@ class System:
 
     def run_job_by_command(self, name: str, *options: str, expect_success: bool = True) -> str:
         """As a user types it, in a new process that imports everything; returns what the job printed."""
-        command = [str(BIN / "dagster"), *self._job(name, options)]
+        # Without a DAGSTER_HOME, Dagster makes a passing one in its working folder, which a killed run leaves behind.
+        place = ["-m", "orchestration.definitions", "-d", str(PROJECT)]
+        command = [str(BIN / "dagster"), "job", "execute", *place, "-j", name, *options]
         with self.log_of(name).open("wb") as log:
             done = subprocess.run(
                 command, cwd=self.home, env=self.environment, stdout=log, stderr=log, timeout=JOB_SECONDS, check=False
@@ -123,10 +127,6 @@ class System:
     def log_of(self, name: str) -> Path:
         """What a job or server printed."""
         return self.home / f"{name}.log"
-
-    def _job(self, name: str, options: tuple[str, ...]) -> list[str]:
-        # Without a DAGSTER_HOME, Dagster makes a passing one in its working folder, which a killed run leaves behind.
-        return ["job", "execute", "-m", "orchestration.definitions", "-d", str(PROJECT), "-j", name, *options]
 
     def _ended(self, name: str, code: int, expect_success: bool) -> str:
         printed = self.log_of(name).read_text(errors="replace")

@@ -15,15 +15,15 @@ from tests.e2e.system import running_system
 
 pytestmark = pytest.mark.e2e
 
-KILLS = 30
 KILLS_BETWEEN_FULL_SYNCS = 3
 KILLS_OF_A_FULL_LOAD = 4
 FULL_LOAD_SECONDS = (0.1, 2.0)
 """It is struck somewhere in these, and goes on from there."""
 
 
-def test_a_sync_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_sync_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     rng = random.Random(7)
+    kills = pytestconfig.getoption("--sync-kills")
     with running_system(tmp_path, **NO_GUARD) as system:
         system.start_crm(accounts=120, territories=4, seed=7)
         changes = RandomChanges(system, 7)
@@ -37,7 +37,7 @@ def test_a_sync_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Pat
         system.wait_published()
         devices = device_of_each_territory(system, changes.territories)
         killed = 0
-        while killed < KILLS:
+        while killed < kills:
             for _ in range(KILLS_BETWEEN_FULL_SYNCS):
                 for _ in range(rng.randint(1, 4)):
                     changes.step()

@@ -10,9 +10,11 @@ from tests.e2e.steps import run_random_steps
 
 pytestmark = pytest.mark.e2e
 
-STEPS = 200
 SYNC_SHARE = 0.2
 
 
-def test_every_device_holds_exactly_its_territories_after_each_poll(tmp_path: Path, e2e_seed: int) -> None:
-    run_random_steps(tmp_path, e2e_seed, steps=STEPS, sync_share=SYNC_SHARE)
+def test_every_device_holds_exactly_its_territories_after_each_poll(
+    tmp_path: Path, e2e_seed: int, pytestconfig: pytest.Config
+) -> None:
+    steps = pytestconfig.getoption("--e2e-steps")
+    run_random_steps(tmp_path, e2e_seed, steps=steps, sync_share=SYNC_SHARE)
