@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import socket
+from collections.abc import Iterator
 
 FIRST, END = 10_000, 32_000
 """Below what the kernel gives to outgoing connections, so that none of those can take a port before its server does."""
@@ -13,7 +14,7 @@ PER_WORKER = 1_000
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _begin = FIRST + (_worker * PER_WORKER + random.SystemRandom().randrange(END - FIRST)) % (END - FIRST)
-_candidates = itertools.cycle([*range(_begin, END), *range(FIRST, _begin)])
+_candidates: Iterator[int] = itertools.cycle([*range(_begin, END), *range(FIRST, _begin)])
 
 
 def free_port() -> int:
