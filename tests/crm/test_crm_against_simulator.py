@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import get_args
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -118,12 +118,13 @@ class Simulator:
         self._from = max((entry["number"] for entry in self._entries(0)), default=0)
 
     @property
-    def came(self) -> list[dict]:
+    def came(self) -> list[dict[str, Any]]:
         """Requests since the test began."""
         return self._entries(self._from)
 
-    def _entries(self, after: int) -> list[dict]:
-        return self.http.get("/control/requests", params={"after": after}).json()
+    def _entries(self, after: int) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = self.http.get("/control/requests", params={"after": after}).json()
+        return entries
 
 
 @pytest.fixture(scope="module")
@@ -152,10 +153,10 @@ def connect(simulator: Simulator, pauses: list[float]) -> Iterator[Callable[...,
 
     with ExitStack() as stack:
 
-        def client(**changes: object) -> CrmClient:
+        def client(**changes: Any) -> CrmClient:
             address = f"{simulator.url}/Services/Integration"
-            given = {"url": address, "username": "DEMO/INTEGRATION", "password": "simulator-only", "sessions": 1}
-            return stack.enter_context(CrmClient(CrmSettings(**(given | changes)), sleep=sleep))  # type: ignore[arg-type]
+            given: dict[str, Any] = {"url": address, "username": "DEMO/INTEGRATION", "password": "simulator-only"}
+            return stack.enter_context(CrmClient(CrmSettings(**(given | {"sessions": 1} | changes)), sleep=sleep))
 
         yield client
 

@@ -12,14 +12,16 @@ import pytest
 
 from orchestration.catalog import FieldType
 from orchestration.crm import CrmAnswerError, CrmClient, CrmTooHeavy, CrmUnavailable, Query
-from orchestration.crm import session as crm_session
+from orchestration.crm.faults import Action
+from orchestration.crm.rows import Page
+from orchestration.crm.session import ATTEMPTS
 from orchestration.crm.values import CONVERTERS, decimal_text
 from tests.crm.wire import CONTACT, LINKED, FakeCrm, Said, envelope, page, row
 
 Connect = Callable[..., CrmClient]
 
 
-def read_one(client: CrmClient, crm: FakeCrm, inner: str):
+def read_one(client: CrmClient, crm: FakeCrm, inner: str) -> Page:
     crm.answer = lambda _: page(row("1-A", inner))
     return client.query_page(Query(CONTACT), 0)
 
@@ -206,7 +208,7 @@ def test_damage_is_asked_again_and_then_an_error(
     crm.answer = lambda _: content
     with pytest.raises(CrmAnswerError):
         client.query_page(Query(CONTACT), 0, page_size=3)
-    assert len(crm.asked) == crm_session.ATTEMPTS[crm_session.Action.ASK_AGAIN]
+    assert len(crm.asked) == ATTEMPTS[Action.ASK_AGAIN]
     assert client.faults == {"bad answer": len(crm.asked)}
 
 
@@ -219,7 +221,7 @@ def test_damage_that_passes_costs_only_a_retry(client: CrmClient, crm: FakeCrm, 
 def test_a_cut_off_answer_is_never_a_short_page(
     connect: Connect, crm: FakeCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(crm_session.ATTEMPTS, crm_session.Action.ASK_AGAIN, 1)  # type: ignore[arg-type]
+    monkeypatch.setitem(ATTEMPTS, Action.ASK_AGAIN, 1)
     client = connect(sessions=1)
     whole = page(*(row(f"1-{n}", "<Name>Müller</Name>") for n in range(40)), last=False)
     for cut in [*range(0, len(whole), 37), *range(len(whole) - 40, len(whole))]:
@@ -249,7 +251,7 @@ def test_after_broken_gzip_plain_answers_are_asked_for(connect: Connect, crm: Fa
 
 
 def test_a_gzip_bomb_stops_at_the_cap(connect: Connect, crm: FakeCrm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(crm_session.ATTEMPTS, crm_session.Action.ASK_AGAIN, 1)  # type: ignore[arg-type]
+    monkeypatch.setitem(ATTEMPTS, Action.ASK_AGAIN, 1)
     monkeypatch.setattr("orchestration.crm.transport.MAX_ANSWER_BYTES", 4 * 1024**2)
     bomb = gzip.compress(b"<a>" + b" " * 100 * 1024**2, compresslevel=1)
     client = connect(sessions=1)

@@ -6,9 +6,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from orchestration.crm import ConfigurationError, CrmClient, LogShape, Query, any_of, modified
 from tests.crm.wire import CONTACT, LINKED, FakeCrm, page, settings, v2_wsdl, write_wsdls
+
+
+def attributes(element: etree._Element) -> dict[str, str]:
+    return {str(name): str(value) for name, value in element.items()}
 
 
 def test_a_query_names_its_fields_and_paging_in_the_namespaces_of_the_wsdl(client: CrmClient, crm: FakeCrm) -> None:
@@ -19,15 +24,14 @@ def test_a_query_names_its_fields_and_paging_in_the_namespaces_of_the_wsdl(clien
     assert asked.headers["Accept-Encoding"] == "gzip"
     rows = asked.rows()
     assert rows.tag == "{urn:/crmondemand/xml/Contact/Query}ListOfContact"
-    assert dict(rows.attrib) == {"pagesize": "50", "startrownum": "200", "recordcountneeded": "true"}
+    assert attributes(rows) == {"pagesize": "50", "startrownum": "200", "recordcountneeded": "true"}
     (contact,) = rows
     assert contact.get("searchspec") == "[Name] = 'A & \"B\"'"
     assert [child.tag.partition("}")[2] for child in contact] == ["Id", "Name", "ListOfAccount"]
-    assert dict(contact[0].attrib) == {"sortorder": "ASC", "sortsequence": "1"}
-    assert dict(contact[2].attrib) == {"pagesize": "100", "startrownum": "0"}
+    assert attributes(contact[0]) == {"sortorder": "ASC", "sortsequence": "1"}
+    assert attributes(contact[2]) == {"pagesize": "100", "startrownum": "0"}
     assert [child.tag.partition("}")[2] for child in contact[2][0]] == ["AccountId"]
-    input_ = rows.getparent()
-    assert [child.text for child in input_[1:]] == ["LIC", "Broadest"]
+    assert [element.text for element in rows.itersiblings()] == ["LIC", "Broadest"]
 
 
 def test_each_request_and_each_repetition_carries_one_username_token(client: CrmClient, crm: FakeCrm) -> None:

@@ -27,8 +27,9 @@ def assert_valid(request: Request) -> None:
             imported.set("schemaLocation", f"mem:{imported.get('namespace')}")
 
     class Memory(etree.Resolver):
-        def resolve(self, url: str, public_id: str, context: object) -> object:
-            return self.resolve_string(etree.tostring(schemas[url.removeprefix("mem:")]), context)
+        def resolve(self, system_url: str, public_id: str, *context: object) -> object:
+            schema = etree.tostring(schemas[system_url.removeprefix("mem:")])
+            return self.resolve_string(schema, *context, base_url=None)
 
     parser = etree.XMLParser()
     parser.resolvers.add(Memory())

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from lxml import etree
 
@@ -203,11 +204,11 @@ class Asked:
 
     @property
     def start(self) -> int:
-        return int(self.rows().get("startrownum"))
+        return int(self.rows().get("startrownum", ""))
 
     @property
     def page_size(self) -> int:
-        return int(self.rows().get("pagesize"))
+        return int(self.rows().get("pagesize", ""))
 
     @property
     def searchspec(self) -> str:
@@ -302,6 +303,6 @@ def serving() -> Iterator[FakeCrm]:
         server.server_close()
 
 
-def settings(crm: FakeCrm, wsdls: Path, **changes: object) -> CrmSettings:
-    values = {"url": crm.url, "username": "ACME/reader", "password": "s3cret'<&", "wsdl_dir": wsdls} | changes
-    return CrmSettings(**values)  # type: ignore[arg-type]
+def settings(crm: FakeCrm, wsdls: Path, **changes: Any) -> CrmSettings:
+    values: dict[str, Any] = {"url": crm.url, "username": "ACME/reader", "password": "s3cret'<&", "wsdl_dir": wsdls}
+    return CrmSettings(**(values | changes))

@@ -29,7 +29,7 @@ def errors() -> set[type[Exception]]:
     }
 
 
-@pytest.mark.parametrize("error", sorted(errors(), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("error", sorted(errors(), key=str))
 def test_each_error_of_ours_says_what_to_do(error: type[Exception]) -> None:
     if "what to do" in str(error.__doc__):  # in its own message, which ends as a Failure
         return

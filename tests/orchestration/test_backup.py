@@ -27,7 +27,7 @@ from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse, read_state
 from orchestration.settings import PipelineSettings
-from tests.pipeline.test_derive import put
+from tests.pipeline.snapshot_rows import put
 
 CATALOG = load_catalog()
 NO_GUARD = Guard(1.0, 10**6)

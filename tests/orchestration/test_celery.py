@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import WorkerStatus
 
 from orchestration import celery_worker
 from orchestration.celery_launcher import QUESTIONS, TenantRunLauncher
+from tests.orchestration.dagster_private import WorkerStatus
 
 TASK = "0f9c"
 

@@ -27,7 +27,7 @@ from orchestration.definitions import defs
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.resources.warehouse import WarehouseResource
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 
 
 class Stores:

@@ -13,7 +13,7 @@ import yaml
 
 from orchestration.assets.policy import FRESH
 from orchestration.definitions import defs
-from orchestration.sensors import LastPoll, due_without_asking
+from orchestration.due import LastPoll, due_without_asking
 from orchestration.settings import PipelineSettings
 from tests.e2e.system import PROJECT
 
@@ -86,7 +86,7 @@ def test_what_devices_get_is_stale_after_missed_heartbeats_and_not_before() -> N
     policies = {key: graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
     watched = {key: policy for key, policy in policies.items() if policy is not None}
     assert set(watched) == FRESH
-    assert set(watched) <= defs.resolve_job_def("sync").asset_layer.executable_asset_keys
+    assert set(watched) <= set(defs.resolve_job_def("sync").asset_layer.executable_asset_keys)
     heartbeat = timedelta(seconds=PipelineSettings(Path("unused")).heartbeat_seconds)
     assert due_without_asking(LastPoll(NOW, NOW, NOW, 0, full_load=False), NOW + heartbeat, PipelineSettings(Path()))
     policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1), warn_window=timedelta(minutes=15))

@@ -19,7 +19,7 @@ from orchestration.inspect.__main__ import main
 from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import locked, open_warehouse
-from tests.pipeline.test_derive import put
+from tests.pipeline.snapshot_rows import put
 
 CATALOG = load_catalog()
 NO_GUARD = Guard(1.0, 10**6)
@@ -40,7 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         publish(connection, 1)
         put(connection, "account", "A2", AccountName="Pharmacy", TerritoryId="T2")
         publish(connection, 2)
-        put(connection, "account", "A1", state="deleted")
+        put(connection, "account", "A1", "deleted")
         publish(connection, 3)
         with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
             replicate(connection, CATALOG, writer)
@@ -116,7 +116,7 @@ def test_each_publication_can_be_seen_by_itself(home: Path) -> None:
 
 def test_held_publications_tell_where_and_how_much(home: Path) -> None:
     with open_warehouse(home / "warehouse.duckdb", CATALOG, 1) as connection:
-        put(connection, "account", "A2", state="deleted")
+        put(connection, "account", "A2", "deleted")
         with pytest.raises(PublicationHeldError):
             derive(connection, CATALOG, as_of=START, now=START, guard=Guard(0.3, 1))
     frame = inspect.held()

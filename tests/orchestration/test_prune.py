@@ -8,8 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.runs import SqlRunStorage
 from sqlalchemy import text
 
 from orchestration.assets.policy import PUBLICATION_TAG
@@ -17,6 +15,7 @@ from orchestration.partitions import territories
 from orchestration.prune import EndedRun, due_runs, prune
 from orchestration.sensors import last_poll
 from orchestration.settings import RunRetention
+from tests.orchestration.dagster_private import SqliteEventLogStorage, SqlRunStorage
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 NOTHING_KEPT = RunRetention(quiet_days=0, routine_days=0, operator_days=0, newest_of_each_job=0)

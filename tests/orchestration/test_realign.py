@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -52,7 +53,7 @@ class Pipeline:
             "Order": {f"O{n}": {"BusinessAccountId": f"A{n}", "ModifiedDate": LONG_AGO} for n in (1, 2, 3)},
             "ModificationTracking": {},
         }
-        poll(self.open, self.crm, CATALOG, self.settings)  # type: ignore[arg-type]
+        poll(self.open, self.crm, CATALOG, self.settings)
         self.read_and_publish()
 
     def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
@@ -60,8 +61,8 @@ class Pipeline:
 
     def read_and_publish(self) -> int | None:
         for obj in CATALOG:
-            hydrate(self.open, self.crm, CATALOG, obj)  # type: ignore[arg-type]
-        hydrate_remaining(self.open, self.crm, CATALOG)  # type: ignore[arg-type]
+            hydrate(self.open, self.crm, CATALOG, obj)
+        hydrate_remaining(self.open, self.crm, CATALOG)
         with self.open() as connection:
             published = derive(connection, CATALOG, as_of=utc_now(), now=utc_now(), guard=NO_GUARD)
             assert not any(differences(connection).values())
@@ -83,7 +84,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
     return Pipeline(tmp_path)
 
 
-def chosen(pipeline: Pipeline, **config: object) -> tuple[list[str], list[str]]:
+def chosen(pipeline: Pipeline, **config: Any) -> tuple[list[str], list[str]]:
     with pipeline.open() as connection:
         found = choose(connection, CATALOG, Realignment(**config))
     return list(found.territories), list(found.accounts)
@@ -112,25 +113,25 @@ def test_accounts_named_by_a_file_are_read_wherever_they_are_now(pipeline: Pipel
     pipeline.move("A1", "T3")
     pipeline.crm.tables["Order"]["O4"] = {"BusinessAccountId": "A1", "ModifiedDate": LONG_AGO}
     territories, accounts = chosen(pipeline, alignment="account,from,to\nA1,T1,T2\n")
-    reread_territories(pipeline.open, pipeline.crm, CATALOG, territories, accounts)  # type: ignore[arg-type]
+    reread_territories(pipeline.open, pipeline.crm, CATALOG, territories, accounts)
     pipeline.read_and_publish()
     assert pipeline.sees("T1") == set()
     assert pipeline.sees("T3") == {"A1", "O1", "O4", "A3", "O3"}
 
 
 def test_all_accounts_that_moved_without_a_word_are_found(pipeline: Pipeline) -> None:
-    moved = out_of_step(pipeline.open, pipeline.crm, CATALOG)  # type: ignore[arg-type]
+    moved = out_of_step(pipeline.open, pipeline.crm, CATALOG)
     assert (moved.accounts, moved.territories) == ((), ())
     pipeline.move("A1", "T2")
     del pipeline.crm.tables["Account"]["A3"]
-    moved = out_of_step(pipeline.open, pipeline.crm, CATALOG)  # type: ignore[arg-type]
+    moved = out_of_step(pipeline.open, pipeline.crm, CATALOG)
     assert moved.accounts == ("A1", "A3")
     assert moved.territories == ("T1", "T2", "T3")
 
 
 def test_what_a_rebuild_did_is_told_by_territory(pipeline: Pipeline) -> None:
     pipeline.move("A1", "T2")
-    reread_territories(pipeline.open, pipeline.crm, CATALOG, ["T1", "T2"])  # type: ignore[arg-type]
+    reread_territories(pipeline.open, pipeline.crm, CATALOG, ["T1", "T2"])
     seq = pipeline.read_and_publish()
     with pipeline.open() as connection:
         report = territory_results(results(connection, seq, ["T1", "T2"]), 12)
@@ -142,7 +143,7 @@ def test_what_a_rebuild_did_is_told_by_territory(pipeline: Pipeline) -> None:
 def test_progress_counts_reads_done_of_reads_known(pipeline: Pipeline) -> None:
     told: list[Progress] = []
     watched = WatchedWarehouse(pipeline.open, told.append, every_seconds=0)
-    reread_territories(watched.open, pipeline.crm, CATALOG, ["T1", "T2", "T3"])  # type: ignore[arg-type]
+    reread_territories(watched.open, pipeline.crm, CATALOG, ["T1", "T2", "T3"])
     assert told
     assert [one.done for one in told] == sorted(one.done for one in told)
     assert all(one.done < one.total for one in told)
@@ -159,10 +160,10 @@ def test_a_replayed_window_reads_what_known_events_name_and_leaves_the_watermark
     with pipeline.open() as connection:
         watermark = read_state(connection, "watermark")
     window = (NOW - timedelta(hours=3), NOW - timedelta(hours=1))
-    first = replay(pipeline.open, pipeline.crm, CATALOG, *window)  # type: ignore[arg-type]
+    first = replay(pipeline.open, pipeline.crm, CATALOG, *window)
     assert (first.events, first.events_new, first.requests) == (1, 1, 1)
     assert pipeline.read_and_publish() is not None
-    again = replay(pipeline.open, pipeline.crm, CATALOG, *window)  # type: ignore[arg-type]
+    again = replay(pipeline.open, pipeline.crm, CATALOG, *window)
     assert (again.events, again.events_new, again.requests) == (1, 0, 1)
     assert pipeline.read_and_publish() is None
     with pipeline.open() as connection:
@@ -172,7 +173,7 @@ def test_a_replayed_window_reads_what_known_events_name_and_leaves_the_watermark
 def test_a_window_that_the_log_does_not_hold_is_refused(pipeline: Pipeline) -> None:
     def refused(lower: datetime, upper: datetime) -> str:
         with pytest.raises(WindowError) as raised:
-            replay(pipeline.open, pipeline.crm, CATALOG, lower, upper)  # type: ignore[arg-type]
+            replay(pipeline.open, pipeline.crm, CATALOG, lower, upper)
         return str(raised.value)
 
     assert "before 2026-10-26T06:00:00Z is no longer in it. Run census" in refused(NOW - timedelta(days=30), NOW)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,17 +10,21 @@ import pytest
 
 from orchestration import sensors
 from orchestration.catalog import load_catalog
+from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmUnavailable
 from orchestration.crm.queries import Query
 from orchestration.definitions import defs
-from orchestration.sensors import LastPoll, SensorState, crm_changes, due_by_untracked, due_without_asking
+from orchestration.due import LastPoll, SensorState, due_by_untracked, due_without_asking
+from orchestration.sensors import crm_changes
 from orchestration.settings import PipelineSettings
 
 SETTINGS = PipelineSettings(Path("unused"))
 NOW = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
 
 
-class CountingCrm:
+class CountingCrm(CrmClient):
+    """The client without its sessions, where only rows can be counted."""
+
     def __init__(self) -> None:
         self.counts: dict[str, int | None] = {"ModificationTracking": 3, "Order": 5, "Territory": 2}
         self.down = False
@@ -37,15 +40,9 @@ class CountingCrm:
 @pytest.fixture
 def crm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CountingCrm:
     made = CountingCrm()
-    monkeypatch.setattr(sensors, "_crm", lambda: made)
+    monkeypatch.setattr(sensors, "crm_client", lambda: made)
     monkeypatch.setenv("DELTA_HOME", str(tmp_path))
     return made
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def polled(instance: dg.DagsterInstance, probe_count: int = 3, full_load: bool = False, days_old: float = 0) -> None:
@@ -169,10 +166,10 @@ def test_a_heartbeat_comes_twice_in_each_overlap() -> None:
 def test_untracked_objects_are_counted_once_a_minute_and_a_moved_count_is_a_reason(crm: CountingCrm) -> None:
     last = LastPoll(NOW, NOW, NOW, 0, full_load=False)
     catalog = load_catalog()
-    reason, state = due_by_untracked(crm, catalog, last, SensorState(), NOW)  # type: ignore[arg-type]
+    reason, state = due_by_untracked(crm, catalog, last, SensorState(), NOW)
     assert reason is None
     crm.counts["Order"] = 6
-    assert due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=30))[0] is None  # type: ignore[arg-type]
+    assert due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=30))[0] is None
     state = SensorState.parse(state.dump())
-    reason, _ = due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=61))  # type: ignore[arg-type]
+    reason, _ = due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=61))
     assert reason == "order rows changed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +17,6 @@ from orchestration.resources.crm import CrmResource
 from orchestration.sensors import last_poll
 from orchestration.stream import runs_waiting, stream
 from tests.pipeline.fake_crm import FakeCrm
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 class CountedCrm(FakeCrm):
@@ -87,7 +80,7 @@ def test_the_stream_ends_at_once_for_a_run_that_waits(
 
 def after_looks(monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
     """The stream is asked to make way after so many looks at the CRM."""
-    answers = iter([[]] * looks + [["sweep"]])
+    answers = iter([*([] for _ in range(looks)), ["sweep"]])
     monkeypatch.setattr(streaming, "runs_waiting", lambda _: next(answers))
 
 
@@ -103,8 +96,9 @@ def test_the_stream_publishes_and_records_what_it_did(
     deltas = records(instance, result, "territory_deltas")
     assert [one.metadata["rows_inserted"].value for one in deltas] == [1, 0]
     assert instance.get_dynamic_partitions("territory") == ["North T1"]
-    tags = instance.get_run_by_id(result.run_id).tags  # type: ignore[union-attr]
-    assert tags[PUBLICATION_TAG] == "1"
+    published = instance.get_run_by_id(result.run_id)
+    assert published is not None
+    assert published.tags[PUBLICATION_TAG] == "1"
 
 
 def test_it_ends_by_itself(instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import dagster as dg
 import pytest
@@ -19,7 +18,7 @@ from orchestration.sensors import crm_changes
 from orchestration.settings import SettingsError
 from orchestration.stream import runs_waiting
 from tests.e2e.system import PROJECT
-from tests.orchestration.test_hooks import Receiver, Ticks, receiver  # noqa: F401
+from tests.orchestration.alerts import Receiver, SensorTicks
 
 TAG = ".dagster/repository"
 OURS, THEIRS = {TAG: "__repository__@ours"}, {TAG: "__repository__@theirs"}
@@ -57,12 +56,6 @@ def described(tenant: str) -> dict[str, list[str]]:
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, list[str]] = json.loads(done.stdout)
     return found
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture
@@ -112,7 +105,7 @@ def test_all_that_dagster_keeps_for_the_whole_instance_carries_the_tenants_name(
 def test_a_tenant_that_could_not_be_told_apart_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENANT", name)
     with pytest.raises(SettingsError, match="TENANT="):
-        tenancy._from_environment()
+        tenancy.tenant_from_environment()
 
 
 @pytest.mark.usefixtures("ours")
@@ -143,7 +136,12 @@ def test_a_stream_makes_way_for_its_own_tenants_runs_only(
 ) -> None:
     # A queued run cannot be made without a daemon: what is asked for is looked at instead.
     asked: list[dg.RunsFilter] = []
-    monkeypatch.setattr(instance, "get_runs", lambda wanted: asked.append(wanted) or [])
+
+    def get_runs(wanted: dg.RunsFilter) -> list[dg.DagsterRun]:
+        asked.append(wanted)
+        return []
+
+    monkeypatch.setattr(instance, "get_runs", get_runs)
     assert runs_waiting(instance) == []
     assert [(one.tags, one.statuses) for one in asked] == [(OURS, [dg.DagsterRunStatus.QUEUED])]
 
@@ -164,8 +162,8 @@ def test_a_partition_is_kept_for_its_own_tenants_runs_only(instance: dg.DagsterI
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_failures_are_not_told(instance: dg.DagsterInstance, receiver: Receiver) -> None:  # noqa: F811
-    failures = Ticks(alert_failed_runs, instance)
+def test_another_tenants_failures_are_not_told(instance: dg.DagsterInstance, receiver: Receiver) -> None:
+    failures = SensorTicks(alert_failed_runs, instance)
     failed = []
     for of in (THEIRS, OURS, THEIRS):
         failed.append(sync.execute_in_process(instance=instance, tags=of, raise_on_error=False).run_id)

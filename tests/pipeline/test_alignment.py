@@ -8,11 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.pipeline.alignment import AlignmentFileError, Effect, announce, dry_run, read_alignment
+from orchestration.pipeline.alignment import AlignmentFileError, Effect, Move, announce, dry_run, read_alignment
 from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, link, published_view, put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, link, published_view, put
 
 GUARD = Guard(max_share=0.3, min_rows=5)
 MOVED = 8
@@ -80,7 +80,7 @@ def test_an_announced_realignment_passes_the_guard_with_its_children_once(
     assert warehouse.execute("FROM announced_move").fetchall() == []
 
 
-def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> list:  # type: ignore[type-arg]
+def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> list[Move]:
     """The file as it was read before the accounts moved."""
     connection.execute("UPDATE snapshot.account SET TerritoryId = 'T1' WHERE row_id LIKE 'A%'")
     moves = read_alignment(connection, CATALOG, file)

@@ -9,7 +9,7 @@ from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import served_territories
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
-from tests.pipeline.test_derive import NO_GUARD, NOW, published_view, put
+from tests.pipeline.snapshot_rows import NO_GUARD, NOW, published_view, put
 
 EXAMPLE = DEFAULT_PATH.parents[1] / "docs/books.yaml"
 BOOKS = load_catalog(EXAMPLE)

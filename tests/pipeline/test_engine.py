@@ -14,7 +14,7 @@ from orchestration.pipeline.derive import derive
 from orchestration.pipeline.schema import tables
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import CONFIG, MOST_ROWS_LOOKED_UP, newest_seq, open_warehouse
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 
 ACCOUNTS = 2 * MOST_ROWS_LOOKED_UP
 """So many that the whole of them is scanned, and a few are looked up."""

@@ -3,89 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 
-import duckdb
 import pytest
 
-from orchestration.catalog import load_catalog
 from orchestration.crm.client import Found
 from orchestration.crm.errors import CrmNoAccess, CrmRefused
+from orchestration.crm.queries import Shape
 from orchestration.crm.rows import Defect
 from orchestration.crm.services import DeletedItem
-from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
-from orchestration.pipeline.ingest import OpenWarehouse, Reconcile, poll
+from orchestration.pipeline.hydrate import hydrate
+from orchestration.pipeline.ingest import poll
 from orchestration.pipeline.requests import ReadRequest, store_requests
-from orchestration.pipeline.warehouse import open_warehouse, utc_now
-from orchestration.settings import PipelineSettings
-from tests.pipeline.fake_crm import FakeCrm
-
-CATALOG = load_catalog()
-T0 = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
-
-
-@dataclass
-class Bench:
-    crm: FakeCrm
-    open: OpenWarehouse
-    settings: PipelineSettings
-
-    def put(self, service: str, row_id: str, **fields: object) -> None:
-        old = self.crm.tables.setdefault(service, {}).get(row_id, {"ModId": 0})
-        self.crm.tables[service][row_id] = old | fields | {"ModId": old["ModId"] + 1, "ModifiedDate": self.crm.now}  # type: ignore[operator]
-
-    def event(self, name: str, service: str, row_id: str, child_id: str | None = None) -> None:
-        log = self.crm.tables.setdefault("ModificationTracking", {})
-        log[f"E{len(log):05}"] = {
-            "ObjectName": service, "ObjectId": row_id, "ChildName": None, "ChildId": child_id,
-            "EventName": name, "ModificationNumber": 1, "ModifiedDate": self.crm.now,
-        }  # fmt: skip
-
-    def later(self) -> None:
-        self.crm.now += timedelta(minutes=1)
-
-    def load(self) -> None:
-        poll(self.open, self.crm, CATALOG, self.settings, full_load=True)  # type: ignore[arg-type]
-        self.hydrate()
-
-    def sync(self, reconcile: Reconcile = "none") -> None:
-        self.later()
-        poll(self.open, self.crm, CATALOG, self.settings, reconcile=reconcile)  # type: ignore[arg-type]
-        self.hydrate()
-
-    def hydrate(self) -> None:
-        for obj in CATALOG:
-            hydrate(self.open, self.crm, CATALOG, obj)  # type: ignore[arg-type]
-        hydrate_remaining(self.open, self.crm, CATALOG)  # type: ignore[arg-type]
-
-    def states(self, obj: str) -> dict[str, str]:
-        return dict(self.query(f'SELECT row_id, _state FROM snapshot."{obj}"'))
-
-    def query(self, sql: str) -> list[tuple[str, ...]]:
-        with self.open() as connection:
-            return connection.execute(sql).fetchall()
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    settings = PipelineSettings(tmp_path)
-
-    @contextmanager
-    def opened() -> Iterator[duckdb.DuckDBPyConnection]:
-        with open_warehouse(settings.warehouse_path, CATALOG, 5) as connection:
-            yield connection
-
-    made = Bench(FakeCrm(T0), opened, settings)
-    for name in ("A", "B"):
-        made.put("Account", name, AccountName=name, TerritoryId="T1")
-    made.put("Contact", "C", AccountId="A", _links={"ListOfAccount": ("A", "B")})
-    made.put("Opportunity", "O", AccountId="A", Revenue="10.50")
-    made.load()
-    return made
+from orchestration.pipeline.warehouse import utc_now
+from tests.pipeline.bench import CATALOG, Bench
 
 
 def test_a_full_load_takes_every_row_with_its_links(bench: Bench) -> None:
@@ -105,9 +38,9 @@ def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_com
     assert bench.states("account")["B"] == "live"
 
 
-def test_a_row_that_came_without_its_id_is_not_taken_for_gone(bench: Bench) -> None:
+def test_a_row_that_came_without_its_id_is_not_taken_for_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     defect = Defect("account", None, "Id", "no Id")
-    bench.crm.read_ids = lambda *_: Found([], [defect])  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.crm, "read_ids", lambda *_: Found([], [defect]))
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
     assert bench.states("account")["B"] == "live"
@@ -181,13 +114,13 @@ def test_an_interrupted_full_load_goes_on_where_it_was(bench: Bench, monkeypatch
     bench.crm.page_rows = 10
     for number in range(95):
         bench.put("Account", f"X{number:03}", TerritoryId="T1")
-    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)
     bench.crm.fail_after_pages = 7
     with pytest.raises(ConnectionError):
         bench.hydrate()
     assert bench.query("SELECT position FROM read_requests WHERE object = 'account'")[0][0] > 30
     bench.crm.fail_after_pages = 7
-    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)
     with pytest.raises(ConnectionError):
         bench.hydrate()
     bench.crm.fail_after_pages = None
@@ -205,32 +138,39 @@ def test_a_full_load_that_does_not_meet_a_row_asks_for_it_by_id(bench: Bench) ->
     assert bench.states("account")["B"] == "lost"
 
 
-def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench) -> None:
+def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     accounts = bench.crm.tables["Account"]
-    real_read_ids = bench.crm.read_ids
+    real = bench.crm.read_ids
     bench.crm.tables["Account"] = {}
-    bench.crm.read_ids = lambda obj, ids: (bench.crm.tables.update(Account=accounts), real_read_ids(obj, ids))[1]  # type: ignore[method-assign]
+
+    def read_ids(obj: Shape, ids: Iterable[str]) -> Found:
+        bench.crm.tables["Account"] = accounts
+        return real(obj, ids)
+
+    monkeypatch.setattr(bench.crm, "read_ids", read_ids)
     bench.later()
     bench.load()
     assert bench.states("account") == {"A": "live", "B": "live"}
 
 
-def test_a_request_renewed_while_its_answer_was_read_is_not_settled(bench: Bench) -> None:
+def test_a_request_renewed_while_its_answer_was_read_is_not_settled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def renew() -> None:
         with bench.open() as connection:
             store_requests(connection, [ReadRequest.row("account", "A", "again")], utc_now())
 
     calls: list[int] = []
-    real: Callable[..., object] = bench.crm.read_ids
+    real = bench.crm.read_ids
 
-    def read_ids(obj: object, ids: object) -> object:
+    def read_ids(obj: Shape, ids: Iterable[str]) -> Found:
         answer = real(obj, ids)
         if not calls:
             renew()
         calls.append(1)
         return answer
 
-    bench.crm.read_ids = read_ids  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(bench.crm, "read_ids", read_ids)
     renew()
     bench.hydrate()
     assert len(calls) == 2
@@ -249,16 +189,18 @@ def test_reading_a_window_twice_changes_nothing(bench: Bench) -> None:
     assert bench.query("SELECT count(*) FROM modification_records") == [(1,)]
 
 
-def test_an_object_the_company_does_not_have_is_left_out_but_one_read_before_is_not(bench: Bench) -> None:
+def test_an_object_the_company_does_not_have_is_left_out_but_one_read_before_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise CrmNoAccess("OrderQueryPage: SBL-ODU-01011")
 
     bench.later()
-    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
-    bench.crm.read = refuse  # type: ignore[method-assign, assignment]
-    assert hydrate(bench.open, bench.crm, CATALOG, CATALOG["order"]).no_access  # type: ignore[arg-type]
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)
+    monkeypatch.setattr(bench.crm, "read", refuse)
+    assert hydrate(bench.open, bench.crm, CATALOG, CATALOG["order"]).no_access
     with pytest.raises(CrmNoAccess):
-        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])  # type: ignore[arg-type]
+        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])
 
 
 def test_a_sweep_finds_what_an_import_changed_without_events_and_only_since_the_last_sweep(bench: Bench) -> None:
@@ -340,14 +282,16 @@ def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_ba
 
 
 @pytest.mark.parametrize(("code", "given_up"), [("SBL-EAI-04471", True), ("SBL-EAI-04316", False)])
-def test_a_book_that_is_gone_does_not_block_the_work_list(bench: Bench, code: str, given_up: bool) -> None:
+def test_a_book_that_is_gone_does_not_block_the_work_list(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str, given_up: bool
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise CrmRefused("AccountQueryPage", (code,))
 
-    bench.crm.read = refuse  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(bench.crm, "read", refuse)
     with bench.open() as connection:
         store_requests(connection, [ReadRequest("account", "book", "", "B1", "territory rebuild")], utc_now())
     with contextlib.nullcontext() if given_up else pytest.raises(CrmRefused):
-        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])  # type: ignore[arg-type]
+        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])
     assert bench.query("SELECT count(*) FROM read_requests") == [(0 if given_up else 1,)]
     assert bench.states("account") == {"A": "live", "B": "live"}

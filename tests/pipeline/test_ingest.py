@@ -148,7 +148,7 @@ def test_a_window_that_is_too_heavy_is_halved_until_it_is_not_and_loses_no_event
         for second in range(400)
     }  # fmt: skip
     whole = Window(T0, T0 + timedelta(seconds=400))
-    found = read_window(crm, whole, halvings=4)  # type: ignore[arg-type]
+    found = read_window(crm, whole, halvings=4)
     assert sorted(event.event_id for event in found) == sorted(crm.tables["ModificationTracking"])
     assert len(crm.asked) == 1 + 2 + 4 + 8
 
@@ -156,5 +156,5 @@ def test_a_window_that_is_too_heavy_is_halved_until_it_is_not_and_loses_no_event
 def test_a_window_is_not_halved_for_ever() -> None:
     crm = HeavyCrm(T0.replace(tzinfo=UTC))
     with pytest.raises(CrmTooHeavy):
-        read_window(crm, Window(T0, T0 + timedelta(days=20)), halvings=4)  # type: ignore[arg-type]
+        read_window(crm, Window(T0, T0 + timedelta(days=20)), halvings=4)
     assert len(crm.asked) == 5

@@ -13,7 +13,7 @@ from orchestration.pipeline import stamps
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.stamps import HOURS_PER_ROUND, due_stamps, stamped_up_to
 from orchestration.pipeline.warehouse import open_warehouse
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 
 TERRITORIES = [f"T{number}" for number in range(5)]
 

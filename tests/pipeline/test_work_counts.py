@@ -14,12 +14,11 @@ import apsw
 import duckdb
 import pytest
 
-from delta_service.store.sqlite import SqliteConnection
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import open_warehouse, scalar
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW
 
 SMALL_ACCOUNTS, LARGE_ACCOUNTS = 400, 4_000
 TERRITORIES = 20
@@ -91,6 +90,8 @@ class Fetched:
 class Stores:
     warehouse: duckdb.DuckDBPyConnection
     writer: DeltaStoreWriter
+    store: apsw.Connection
+    """The writer's own."""
     folder: Path
 
     def set(self, obj: str, assignment: str, rows: str) -> None:
@@ -103,8 +104,7 @@ class Stores:
         result = derive(cast(duckdb.DuckDBPyConnection, counting), CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
         looked_at = sum(self._count(table) for table in ("membership", "held_version"))
         seq = result.seq if result else 0
-        store = cast(SqliteConnection, self.writer._connection)
-        rows, pages = store.total_changes(), _pages_written(store)
+        rows, pages = self.store.total_changes(), _pages_written(self.store)
         replicate(self.warehouse, CATALOG, self.writer)
         return Work(
             counting.statements,
@@ -112,8 +112,8 @@ class Stores:
             looked_at,
             self._count(f"row_body WHERE from_seq = {seq}"),
             self._count(f"territory_delta WHERE seq = {seq}"),
-            store.total_changes() - rows,
-            _pages_written(store) - pages,
+            self.store.total_changes() - rows,
+            _pages_written(self.store) - pages,
         )
 
     def _count(self, rows: str) -> int:
@@ -129,7 +129,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stores, S
             folder: Path = tmp_path_factory.mktemp(f"accounts-{accounts}")
             one = Stores(
                 stack.enter_context(open_warehouse(folder / "warehouse.duckdb", CATALOG, wait_seconds=1)),
-                stack.enter_context(DeltaStoreWriter(folder / "delta.sqlite")),
+                *store_opened_in(stack, folder / "delta.sqlite"),
                 folder,
             )
             one.warehouse.execute(
@@ -191,5 +191,17 @@ def test_moved_rows_cost_by_their_number_and_no_text_of_a_child_is_written(store
     assert scanned[1] <= scanned[0] + MOST_ROWS_BEGUN < CONTACTS_AN_ACCOUNT * LARGE_ACCOUNTS
 
 
-def _pages_written(store: SqliteConnection) -> int:
+def store_opened_in(stack: ExitStack, path: Path) -> tuple[DeltaStoreWriter, apsw.Connection]:
+    """A writer, and the connection that it opened, which counts what it writes."""
+    opened: list[apsw.Connection] = []
+    apsw.connection_hooks.append(opened.append)
+    try:
+        writer = stack.enter_context(DeltaStoreWriter(path))
+    finally:
+        apsw.connection_hooks.remove(opened.append)
+    (connection,) = opened
+    return writer, connection
+
+
+def _pages_written(store: apsw.Connection) -> int:
     return store.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from delta_service.store.changes import ChangeSet, RowChange
+from delta_service.store.changes import ChangeSet, HeadInterval, RowChange
 from delta_service.store.errors import StaleWriterError, StoreUnreachableError
 from delta_service.store.moves import visibility_table
 from delta_service.store.reader import DeltaStoreReader
@@ -107,11 +107,11 @@ def test_readers_never_wait_for_a_full_copy_nor_see_half_of_it(store_url: str, o
         before = reader.state(None)
         copy = full_copy(WORLDS[:3], TERRITORIES)
 
-        def heads() -> Iterator[object]:
+        def heads() -> Iterator[HeadInterval]:
             assert reader.state(None) == before
             yield from copy.heads
 
-        old_writer.replace(replace(copy, heads=heads()))  # type: ignore[arg-type]
+        old_writer.replace(replace(copy, heads=heads()))
         after = reader.state(before)
         assert (after.published_seq, after.generation != before.generation) == (2, True)
         assert after == reader.state(None)

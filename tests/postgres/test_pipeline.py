@@ -18,9 +18,9 @@ from orchestration.pipeline.compact import Retention, compact
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.verify import head_differences, row_differences
 from orchestration.pipeline.warehouse import open_warehouse, write_state
-from tests.pipeline.test_compact import DAYS, START, a_day
-from tests.pipeline.test_derive import CATALOG, put
-from tests.pipeline.test_replicate import STORE_HEADS, STORE_INTERVALS, STORE_VERSIONS, publish, publish_some
+from tests.pipeline.histories import DAYS, START, change_one_day, publish, publish_some
+from tests.pipeline.snapshot_rows import CATALOG, put
+from tests.pipeline.store_tables import STORE_HEADS, STORE_INTERVALS, STORE_VERSIONS
 from tests.postgres.cluster import new_location
 
 STORE_BODIES_AS_TEXT = STORE_VERSIONS.replace("CAST(b.body AS TEXT)", "convert_from(b.body, 'UTF8')")
@@ -84,12 +84,12 @@ def test_compaction_leaves_the_store_equal_to_the_warehouse(
     rng = random.Random(3)
     with DeltaStoreWriter(store_url) as writer:
         for day in range(DAYS):
-            a_day(warehouse, rng, day)
+            change_one_day(warehouse, rng, day)
             replicate(warehouse, CATALOG, writer)
         horizons = compact(warehouse, Retention(history_days=30, body_hours=48), START + timedelta(days=DAYS))
         writer.prune(horizons.history_seq, horizons.body_seq)
         assert 0 < horizons.history_seq < horizons.body_seq
         assert_store_equals(warehouse, store_url)
-        a_day(warehouse, rng, DAYS)
+        change_one_day(warehouse, rng, DAYS)
         assert not replicate(warehouse, CATALOG, writer).full_copy
         assert_store_equals(warehouse, store_url)

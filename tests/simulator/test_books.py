@@ -13,7 +13,7 @@ def simulator() -> Simulator:
 
 
 def book(simulator: Simulator, name: str) -> str:
-    return next(row["Id"] for row in simulator.records("Book") if row["BookName"] == name)
+    return next(str(row["Id"]) for row in simulator.records("Book") if row["BookName"] == name)
 
 
 def names(simulator: Simulator, account: str) -> list[str]:
@@ -50,7 +50,7 @@ def test_books_form_a_tree_and_hold_every_account(simulator: Simulator) -> None:
 def test_an_accounts_books_are_a_child_list(simulator: Simulator) -> None:
     account = next(row for row in simulator.records("Account") if len(row["books"]) == 2)
     answer = simulator.query("Account", BOOKS, f"[Id] = '{account['Id']}'")
-    rows = [{cell.tag.rpartition("}")[2]: cell.text for cell in row} for row in answer.rows_element[0][1]]
+    rows = [{cell.tag.rpartition("}")[2]: cell.text or "" for cell in row} for row in answer.rows_element[0][1]]
     assert sorted(row["BookId"] for row in rows) == account["books"]
     assert sorted(row["Primary"] for row in rows) == ["false", "true"]
     assert all(row["BookName"] and row["BookType"] for row in rows)

@@ -30,7 +30,6 @@ def test_an_import_may_leave_the_stamps_as_they_are(
     row = {"Id": before["Id"], "Route": "by procedure"}
     simulator.control("import", object="Account", rows=[row], stamps=stamps, events=False)
     after = simulator.record("Account", before["Id"])
-    assert after is not None
     assert after["Route"] == "by procedure"
     assert int(after["ModId"]) - int(before["ModId"]) == number_moves
     assert (after["ModifiedDate"] > before["ModifiedDate"]) == bool(date_moves)
@@ -74,7 +73,6 @@ def test_the_assignment_engine_flags_first_and_assigns_some_time_later(simulator
     owner = simulator.records("User")[3]["Id"]
     simulator.control("assign", ids=[account], to="T002", owner=owner, after_seconds=600)
     flagged = simulator.record("Account", account)
-    assert flagged is not None
     assert (flagged["Territory"], flagged["ReassignOwnerFlag"], flagged["AssignmentStatus"]) == (
         "T001",
         "true",
@@ -85,7 +83,6 @@ def test_the_assignment_engine_flags_first_and_assigns_some_time_later(simulator
     assert len(simulator.events()) == 1
     simulator.control("clock", advance_seconds=1)
     done = simulator.record("Account", account)
-    assert done is not None
     assert (done["Territory"], done["OwnerId"], done["ReassignOwnerFlag"]) == ("T002", owner, "false")
     assert done["LastAssignmentCompletionDate"] == done["ModifiedDate"] > flagged["ModifiedDate"]
     assert simulator.event_list() == [("WriteRecordUpdated", "Account", account, None)] * 2
@@ -114,4 +111,4 @@ def test_the_assignment_engine_passes_over_what_was_deleted_meanwhile(simulator:
 
 
 def territory(simulator: Simulator, name: str) -> str:
-    return next(row["Id"] for row in simulator.records("Territory") if row["TerritoryName"] == name)
+    return next(str(row["Id"]) for row in simulator.records("Territory") if row["TerritoryName"] == name)

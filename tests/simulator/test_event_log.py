@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulator.conftest import Simulator
+from tests.simulator.conftest import Record, Simulator
 
 
 def test_a_cancelled_delete_announces_itself_and_leaves_the_record(simulator: Simulator) -> None:
@@ -70,7 +70,7 @@ LATE = [
 
 @pytest.mark.parametrize(("action", "body"), LATE)
 def test_events_of_any_change_can_be_stamped_earlier_than_those_before(
-    simulator: Simulator, action: str, body: dict
+    simulator: Simulator, action: str, body: Record
 ) -> None:
     one, other = (row["Id"] for row in simulator.records("Account")[:2])
     simulator.control("update", object="Account", id=one, fields={"Route": "1"})
@@ -80,7 +80,7 @@ def test_events_of_any_change_can_be_stamped_earlier_than_those_before(
 
 @pytest.mark.parametrize(("action", "body"), LATE)
 def test_events_of_any_change_can_become_visible_later_with_the_stamp_of_the_change(
-    simulator: Simulator, action: str, body: dict
+    simulator: Simulator, action: str, body: Record
 ) -> None:
     account = simulator.records("Account")[0]["Id"]
     stamp = simulator.control(action, id=account, event_delay_seconds=90, **body)["server_time"]
@@ -98,7 +98,6 @@ def test_the_clock_of_the_events_can_differ_from_the_servers(simulator: Simulato
     assert now == "2026-05-28T20:26:40Z"
     assert [event["ModifiedDate"] for event in simulator.events()] == ["2026-05-28T20:26:20Z"]
     after = simulator.record("Account", account)
-    assert after is not None
     assert after["ModifiedDate"] == now
 
 

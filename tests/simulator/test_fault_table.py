@@ -96,7 +96,7 @@ def test_refused_credentials_are_told_in_the_users_language(simulator: Simulator
 
 
 @pytest.mark.parametrize("body", [{"case": "nonsense"}, {"language": "XXX"}])
-def test_an_unknown_case_or_language_is_refused(simulator: Simulator, body: dict) -> None:
+def test_an_unknown_case_or_language_is_refused(simulator: Simulator, body: dict[str, str]) -> None:
     assert simulator.control("faults", 400, kind="code", code="SBL-ODU-01006", **body)["error"]
 
 

@@ -171,14 +171,11 @@ def test_a_childs_specification_does_not_narrow_the_parents(simulator: Simulator
 
 
 def test_a_query_costs_one_operation_and_one_more_for_each_row_of_a_child_list(simulator: Simulator) -> None:
-    def spent() -> int:
-        return simulator.http.get("/control/summary").json()["operations"]
-
-    before = spent()
+    before = simulator.operations_spent()
     simulator.query("Contact", pagesize=20)
-    assert spent() == before + 1
+    assert simulator.operations_spent() == before + 1
     simulator.query("Contact", "<ListOfAccount><Account><Id/></Account></ListOfAccount>", pagesize=20)
-    assert spent() == before + 1 + 21
+    assert simulator.operations_spent() == before + 1 + 21
 
 
 def test_namespaces_do_not_matter_and_neither_does_a_missing_action(simulator: Simulator) -> None:

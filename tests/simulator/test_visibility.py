@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulator.conftest import Simulator
+from tests.simulator.conftest import Record, Simulator
 
 
 def seen(simulator: Simulator, name: str) -> set[str]:
@@ -65,5 +65,5 @@ def test_a_whole_object_can_be_empty_denied_or_not_available(
 @pytest.mark.parametrize(
     "body", [{}, {"ids": ["x"]}, {"object": "Account", "territory": "T001"}, {"object": "Nonsense"}]
 )
-def test_a_rule_that_hides_nothing_is_refused(simulator: Simulator, body: dict) -> None:
+def test_a_rule_that_hides_nothing_is_refused(simulator: Simulator, body: Record) -> None:
     assert simulator.control("visibility", 400, **body)["error"]

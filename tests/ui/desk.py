@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster_shared.serdes import serialize_value
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
@@ -78,6 +79,10 @@ class Desk(System):
         unfinished = RunsFilter(statuses=[DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
         wait_until(lambda: not self.instance.get_runs(unfinished), PATIENCE_SECONDS, "all runs have ended")
 
+    def events_of(self, run_id: str, of_type: DagsterEventType | None = None) -> list[str]:
+        """All that Dagster stored about each event of a run, as JSON."""
+        return [serialize_value(entry) for entry in self.instance.all_logs(run_id, of_type=of_type)]
+
     def sensor_says(self, name: str) -> str:
         """Why the sensor's newest tick launched nothing; empty if it did, or is still at work."""
         (state,) = [one for one in self.instance.all_instigator_state() if one.instigator_name == name]
@@ -87,7 +92,8 @@ class Desk(System):
     def territories(self) -> list[str]:
         """Ids of territories that have accounts, in the order of their names."""
         names = self.names()
-        return sorted({row["TerritoryId"] for row in self.records("Account") if row["TerritoryId"]}, key=names.get)
+        with_accounts = {str(row["TerritoryId"]) for row in self.records("Account") if row["TerritoryId"]}
+        return sorted(with_accounts, key=lambda territory: names[territory])
 
     def names(self) -> dict[str, str]:
         return {row["Id"]: row["TerritoryName"] for row in self.records("Territory")}

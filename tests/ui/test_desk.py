@@ -158,8 +158,8 @@ def test_after_27_days_without_reading_everything_is_loaded_again_by_itself(ui: 
     whole = [
         run.run_id
         for run in [loaded, *desk.runs("sync")[:2]]
-        for entry in desk.instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
-        if "| full load |" in entry.to_json()
+        for event in desk.events_of(run.run_id, DagsterEventType.ASSET_MATERIALIZATION)
+        if "| full load |" in event
     ]
     assert whole
     ui.asset("modification_records", "events")
@@ -169,11 +169,6 @@ def test_after_27_days_without_reading_everything_is_loaded_again_by_itself(ui: 
 def test_no_event_of_any_run_holds_personal_data(desk: Desk) -> None:
     personal = desk.personal_data()
     assert len(personal) > 300
-    said = [
-        entry.to_json() if hasattr(entry, "to_json") else str(entry)
-        for run in desk.instance.get_runs()
-        for entry in desk.instance.all_logs(run.run_id)
-    ]
-    text = "\n".join(said)
+    text = "\n".join(event for run in desk.instance.get_runs() for event in desk.events_of(run.run_id))
     assert "rows_inserted" in text
     assert not [value for value in personal if value in text]
