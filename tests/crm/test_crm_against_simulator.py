@@ -179,7 +179,7 @@ def fault_of(code: str, case: str, language: str = "ENU") -> Fault:
     return Fault(codes, fault_code[0], text, text)
 
 
-def test_nothing_is_in_one_table_only() -> None:
+def test_the_adapters_and_the_simulators_fault_tables_cover_each_other() -> None:
     produced = {(code, case) for code in CODES for case in CASES.get(code, [""])}
     assert produced == set(EXPECTED)
     assert set(MISCHIEF) | {"code"} == set(get_args(Kind))
@@ -192,7 +192,7 @@ def test_nothing_is_in_one_table_only() -> None:
 
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize(("code", "case"), EXPECTED)
-def test_a_fault_that_stays_is_given_up_as_the_table_says(
+def test_a_persistent_fault_is_given_up_after_the_attempts_in_the_table(
     simulator: Simulator, connect: Callable[..., CrmClient], pauses: list[float], code: str, case: str, status: int
 ) -> None:
     client = connect()
@@ -217,7 +217,7 @@ def test_a_fault_that_stays_is_given_up_as_the_table_says(
     ("code", "case"),
     [key for key, action in EXPECTED.items() if crm_session.ATTEMPTS.get(action, 1) > 1],
 )
-def test_a_fault_that_passes_costs_one_retry(
+def test_a_transient_fault_costs_one_retry(
     simulator: Simulator, connect: Callable[..., CrmClient], pauses: list[float], code: str, case: str
 ) -> None:
     client = connect()
@@ -230,7 +230,7 @@ def test_a_fault_that_passes_costs_one_retry(
 @pytest.mark.parametrize(
     ("code", "case"), [key for key, a in EXPECTED.items() if a in (Action.SHRINK, Action.RETRY_SMALLER)]
 )
-def test_what_is_too_heavy_is_asked_for_in_smaller_parts(
+def test_a_query_that_is_too_heavy_is_split_into_smaller_ones(
     simulator: Simulator, connect: Callable[..., CrmClient], code: str, case: str
 ) -> None:
     attempts = crm_session.ATTEMPTS.get(EXPECTED[code, case], 1)
@@ -241,14 +241,14 @@ def test_what_is_too_heavy_is_asked_for_in_smaller_parts(
     assert sizes(simulator) == [40] * attempts + [20] * attempts + [10, 10, 20]
 
 
-def test_ids_are_not_halved_below_ten(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
+def test_lists_of_ten_ids_are_not_split_further(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
     simulator.order(kind="code", code="SBL-DBC-00112", times=USED_UP)
     with pytest.raises(CrmTooHeavy):
         connect().read_ids(ACCOUNT, account_ids(simulator, 40))
     assert sizes(simulator) == [40, 20, 10]
 
 
-def test_where_there_are_no_ids_the_pages_become_smaller(
+def test_a_query_without_ids_is_read_in_smaller_pages_when_too_heavy(
     simulator: Simulator, connect: Callable[..., CrmClient]
 ) -> None:
     simulator.order(kind="code", code="SBL-DBC-00112", times=3)
@@ -259,14 +259,14 @@ def test_where_there_are_no_ids_the_pages_become_smaller(
     assert set(asked[4:]) == {12}
 
 
-def test_pages_are_not_made_smaller_than_ten_rows(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
+def test_pages_never_shrink_below_ten_rows(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
     simulator.order(kind="code", code="SBL-DBC-00112", times=USED_UP)
     with pytest.raises(CrmTooHeavy):
         list(connect().read(Query(ACCOUNT)))
     assert [entry["page_size"] for entry in simulator.came] == [100, 50, 25, 12, MIN_PAGE_SIZE_ROWS]
 
 
-def test_what_cannot_be_counted_is_read_without_a_count(
+def test_rows_that_cannot_be_counted_are_read_without_a_count(
     simulator: Simulator, connect: Callable[..., CrmClient]
 ) -> None:
     """Activities cannot be counted in the simulator, nor on some real pods."""
@@ -275,13 +275,13 @@ def test_what_cannot_be_counted_is_read_without_a_count(
     assert [(entry["counted"], entry["failure"]) for entry in simulator.came] == [(True, "SBL-DAT-00407"), (False, "")]
 
 
-def test_a_count_that_takes_too_long_is_no_failure(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
+def test_a_count_that_takes_too_long_returns_none(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
     simulator.order(kind="code", code="SBL-DBC-00112")
     assert connect().count(Query(ACCOUNT)) is None
 
 
 @pytest.mark.parametrize("language", BAD_CREDENTIALS)
-def test_a_wrong_password_is_tried_once_in_every_language(
+def test_a_wrong_password_is_tried_only_once_whatever_the_language_of_the_fault(
     simulator: Simulator, connect: Callable[..., CrmClient], language: str
 ) -> None:
     """Without a session that could have ended, a text that nobody here reads is the password too."""
@@ -293,7 +293,9 @@ def test_a_wrong_password_is_tried_once_in_every_language(
     assert len(simulator.came) == 1
 
 
-def test_a_session_that_ended_is_begun_anew_once(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
+def test_a_client_logs_in_again_once_after_its_session_ended(
+    simulator: Simulator, connect: Callable[..., CrmClient]
+) -> None:
     client = connect(auth=AuthMode.SESSION)
     client.query_page(Query(ACCOUNT), 0, page_size=5)
     simulator.http.delete("/control/sessions").raise_for_status()
@@ -303,7 +305,7 @@ def test_a_session_that_ended_is_begun_anew_once(simulator: Simulator, connect: 
     assert [entry["failure"] for entry in simulator.came] == ["", "", "SBL-ODU-01006", "", ""]
 
 
-def test_a_stateless_client_drops_the_cookie_of_a_session_that_ended(
+def test_a_stateless_client_drops_the_cookie_of_an_ended_session(
     simulator: Simulator, connect: Callable[..., CrmClient]
 ) -> None:
     client = connect()
@@ -325,7 +327,7 @@ HARMFUL = {kind: action for kind, action in MISCHIEF.items() if action is not No
 
 @pytest.mark.parametrize("kind", HARMFUL)
 @pytest.mark.usefixtures("impatient")
-def test_mischief_that_stays_is_an_error_and_never_a_short_answer(
+def test_persistent_damage_is_an_error_and_never_a_short_page(
     simulator: Simulator, connect: Callable[..., CrmClient], pauses: list[float], kind: str
 ) -> None:
     client = connect()
@@ -344,7 +346,7 @@ def test_mischief_that_stays_is_an_error_and_never_a_short_answer(
 
 @pytest.mark.parametrize("kind", HARMFUL)
 @pytest.mark.usefixtures("impatient")
-def test_mischief_that_passes_costs_one_retry_and_no_row(
+def test_transient_damage_costs_one_retry_and_no_row(
     simulator: Simulator, connect: Callable[..., CrmClient], pauses: list[float], kind: str
 ) -> None:
     simulator.order(kind=kind, seconds=4, megabytes=30)
@@ -354,7 +356,7 @@ def test_mischief_that_passes_costs_one_retry_and_no_row(
     assert pauses == [2.0]
 
 
-def test_a_pod_that_is_down_is_tried_slowly(
+def test_a_pod_that_is_down_is_retried_with_growing_pauses(
     simulator: Simulator, connect: Callable[..., CrmClient], pauses: list[float]
 ) -> None:
     simulator.order(kind="html", status=503, times=USED_UP)
@@ -364,7 +366,7 @@ def test_a_pod_that_is_down_is_tried_slowly(
 
 
 @pytest.mark.parametrize("kind", ["row_without_id", "bad_value"])
-def test_a_page_with_a_bad_row_is_asked_for_again_and_only_then_put_aside(
+def test_a_bad_row_is_quarantined_only_after_its_page_was_requested_again(
     simulator: Simulator, connect: Callable[..., CrmClient], kind: str
 ) -> None:
     client = connect()
@@ -378,6 +380,6 @@ def test_a_page_with_a_bad_row_is_asked_for_again_and_only_then_put_aside(
     assert [entry["failure"] for entry in simulator.came] == [kind, "", kind, kind]
 
 
-def test_a_wrong_content_type_is_no_damage(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
+def test_a_wrong_content_type_is_accepted(simulator: Simulator, connect: Callable[..., CrmClient]) -> None:
     simulator.order(kind="content_type")
     assert len(connect().query_page(Query(ACCOUNT), 0, page_size=5).rows) == 5

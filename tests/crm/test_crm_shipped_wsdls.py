@@ -52,7 +52,7 @@ def test_a_valid_request_is_built_for_every_object_of_the_default_catalog(shape:
     }
 
 
-def test_each_request_about_a_book_names_its_own_and_asks_for_all_of_a_rows_books() -> None:
+def test_a_query_for_one_book_still_requests_all_books_of_each_row() -> None:
     account = load_catalog(DEFAULT_PATH.parents[1] / "docs/books.yaml")["account"]
     factory = RequestFactory(WSDLS)
     for book in ("1-FIRST", "1-SECOND"):

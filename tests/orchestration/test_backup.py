@@ -62,7 +62,7 @@ def newest(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute("SELECT max(seq) FROM publication").fetchall()[0][0])
 
 
-def test_a_backup_holds_both_stores_at_one_publication_and_only_the_owner_may_read_it(
+def test_a_backup_has_both_stores_at_the_same_publication_and_is_readable_by_its_owner_only(
     settings: PipelineSettings, tmp_path: Path
 ) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
@@ -75,9 +75,7 @@ def test_a_backup_holds_both_stores_at_one_publication_and_only_the_owner_may_re
         create_backup(settings, tmp_path / "backups", NOW)
 
 
-def test_a_backup_holds_what_a_killed_run_had_committed_to_the_log_beside_the_file(
-    settings: PipelineSettings, tmp_path: Path
-) -> None:
+def test_a_backup_includes_what_a_killed_run_committed_to_the_wal(settings: PipelineSettings, tmp_path: Path) -> None:
     with duckdb.connect(str(settings.warehouse_path)) as connection:
         connection.execute("SET checkpoint_threshold = '1TB'")
         connection.execute("INSERT INTO state VALUES ('late', 'yes')")
@@ -93,7 +91,7 @@ def test_a_backup_holds_what_a_killed_run_had_committed_to_the_log_beside_the_fi
         assert read_state(copy, "late") == "yes"
 
 
-def test_a_restore_after_a_loss_refuses_every_cursor_number_and_time_from_before(
+def test_a_restore_after_a_loss_invalidates_all_older_cursors_and_seqs(
     settings: PipelineSettings, tmp_path: Path
 ) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
@@ -115,7 +113,7 @@ def test_a_restore_after_a_loss_refuses_every_cursor_number_and_time_from_before
         assert not any(differences(connection).values())
 
 
-def test_the_same_backup_restored_twice_never_gives_a_number_twice(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_restoring_a_backup_again_never_reuses_a_seq(settings: PipelineSettings, tmp_path: Path) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     used: list[tuple[int, int]] = []
     for hours in (6, 7, 8):
@@ -129,7 +127,7 @@ def test_the_same_backup_restored_twice_never_gives_a_number_twice(settings: Pip
     assert used[-1][1] < 2**53
 
 
-def test_a_restore_without_loss_keeps_epoch_and_numbers(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_a_restore_without_loss_keeps_epoch_and_seqs(settings: PipelineSettings, tmp_path: Path) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     elsewhere = PipelineSettings(tmp_path / "elsewhere", lock_wait_seconds=1)
     assert restore_backup(elsewhere, backup, START, nothing_lost=True) is None
@@ -138,14 +136,16 @@ def test_a_restore_without_loss_keeps_epoch_and_numbers(settings: PipelineSettin
     assert store_state(elsewhere)[1] == 4
 
 
-def test_a_restore_is_not_without_loss_where_the_store_is_further(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_nothing_lost_is_refused_when_the_store_is_ahead_of_the_backup(
+    settings: PipelineSettings, tmp_path: Path
+) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     publish(settings, 4)
     with pytest.raises(BackupError, match="Restore without --nothing-lost"):
         restore_backup(settings, backup, START, nothing_lost=True)
 
 
-def test_a_copy_that_was_changed_or_not_finished_is_refused(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_a_backup_that_was_changed_or_not_finished_is_refused(settings: PipelineSettings, tmp_path: Path) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     (backup / "delta.sqlite").write_bytes((backup / "delta.sqlite").read_bytes()[:-1])
     for use in (lambda: verify_backup(backup), lambda: restore_backup(settings, backup, START, nothing_lost=False)):
@@ -156,7 +156,7 @@ def test_a_copy_that_was_changed_or_not_finished_is_refused(settings: PipelineSe
         Manifest.read(backup)
 
 
-def test_a_backup_from_before_the_first_publication_is_no_place_to_go_on_from(tmp_path: Path) -> None:
+def test_a_backup_from_before_the_first_publication_cannot_be_continued(tmp_path: Path) -> None:
     with (
         open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, 1) as connection,
         pytest.raises(BackupError, match="run full_load"),
@@ -164,7 +164,7 @@ def test_a_backup_from_before_the_first_publication_is_no_place_to_go_on_from(tm
         begin_after_loss(connection, START)
 
 
-def test_the_command_says_what_it_did_and_what_to_do_next(
+def test_the_backup_command_prints_what_it_did_and_what_to_do_next(
     settings: PipelineSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DELTA_HOME", str(settings.delta_home))

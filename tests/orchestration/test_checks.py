@@ -114,7 +114,7 @@ def failing(stores: Stores, name: str) -> dg.AssetCheckResult:
 EVERY_CHECK = sorted({key.name for key in defs.resolve_asset_graph().asset_check_keys})
 
 
-def test_right_data_passes_every_check(stores: Stores) -> None:
+def test_correct_data_passes_every_check(stores: Stores) -> None:
     stores.replicate()
     results = [*stores.publication_checks().values(), stores.store_check(), read_in_time(timedelta(days=6))]
     results += [stores.full_check(equals_recompute), stores.full_check(digests_agree)]
@@ -131,14 +131,14 @@ def test_each_check_fails_on_wrong_data_and_says_what_to_do(stores: Stores, name
     assert any(word in result.description for word in ("Run ", "restore the last backup"))
 
 
-def test_checks_of_what_goes_to_devices_block_and_those_after_do_not() -> None:
+def test_checks_before_delivery_to_devices_block_and_later_ones_do_not() -> None:
     assert all(spec.blocking for spec in PUBLICATION_CHECKS.values())
     assert not READ_IN_TIME.blocking
     assert not STORE_EQUALS_WAREHOUSE.blocking
 
 
 @pytest.mark.parametrize("name", sorted(PUBLICATION_FAULTS))
-def test_no_later_publication_takes_a_wrong_one_along(stores: Stores, name: str) -> None:
+def test_a_wrong_publication_still_blocks_after_a_later_one(stores: Stores, name: str) -> None:
     stores.warehouse(PUBLICATION_FAULTS[name])
     assert not stores.publication_checks()[name].passed
     with stores.resource.open() as connection:
@@ -149,7 +149,7 @@ def test_no_later_publication_takes_a_wrong_one_along(stores: Stores, name: str)
         require_sound(connection)
 
 
-def test_publications_that_a_killed_run_left_unchecked_are_checked_by_the_next(stores: Stores) -> None:
+def test_publications_left_unchecked_by_a_killed_run_are_checked_by_the_next_run(stores: Stores) -> None:
     assert all(result.passed for result in stores.publication_checks().values())
     with stores.resource.open() as connection:
         # Content that is superseded, and a row that is gone, before anything is checked.
@@ -161,7 +161,7 @@ def test_publications_that_a_killed_run_left_unchecked_are_checked_by_the_next(s
         assert connection.execute("SELECT value FROM state WHERE name = 'checked_seq'").fetchall() == [("5",)]
 
 
-def test_a_store_that_lags_is_not_equal(stores: Stores) -> None:
+def test_a_delta_store_behind_the_warehouse_fails_its_check(stores: Stores) -> None:
     stores.replicate()
     with stores.resource.open() as connection:
         put(connection, "account", "A", TerritoryId="T2", AccountName="renamed")
@@ -173,7 +173,7 @@ def test_a_store_that_lags_is_not_equal(stores: Stores) -> None:
     ("days", "outcome", "severity"),
     [(0, True, None), (8, False, dg.AssetCheckSeverity.WARN), (22, False, dg.AssetCheckSeverity.ERROR)],
 )
-def test_a_log_unread_for_long_warns_and_then_fails(
+def test_a_log_that_was_not_read_for_days_first_warns_and_then_fails(
     days: int, outcome: bool, severity: dg.AssetCheckSeverity | None
 ) -> None:
     result = read_in_time(timedelta(days=days))
@@ -181,7 +181,7 @@ def test_a_log_unread_for_long_warns_and_then_fails(
     assert severity is None or result.severity is severity
 
 
-def test_nothing_is_compared_while_changes_wait(stores: Stores) -> None:
+def test_the_recompute_check_passes_while_changes_wait_for_publication(stores: Stores) -> None:
     with stores.resource.open() as connection:
         put(connection, "account", "A", TerritoryId="T1")
     assert stores.full_check(equals_recompute).passed

@@ -24,7 +24,7 @@ def test_the_definitions_load_and_resolve() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
-def test_assets_jobs_and_sensors_are_these() -> None:
+def test_assets_jobs_and_sensors_have_these_names_and_dependencies() -> None:
     graph = defs.resolve_asset_graph()
     shape = {
         key.to_user_string(): (
@@ -65,7 +65,7 @@ def test_assets_jobs_and_sensors_are_these() -> None:
     }
 
 
-def test_every_asset_tells_its_purpose_owner_and_kinds() -> None:
+def test_every_asset_has_a_description_an_owner_and_kinds() -> None:
     graph = defs.resolve_asset_graph()
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
@@ -80,7 +80,7 @@ def test_the_instance_settings_limit_the_writer_pool_to_one_run() -> None:
     assert settings["telemetry"] == {"enabled": False}
 
 
-def test_what_devices_get_is_stale_after_missed_heartbeats_and_not_before() -> None:
+def test_assets_become_stale_only_after_missed_heartbeats() -> None:
     """A quiet CRM makes nothing stale: each heartbeat's sync materializes all that has a policy."""
     graph = defs.resolve_asset_graph()
     policies = {key: graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
@@ -94,14 +94,14 @@ def test_what_devices_get_is_stale_after_missed_heartbeats_and_not_before() -> N
     assert timedelta(minutes=15) >= 2 * heartbeat
 
 
-def test_the_daemon_evaluates_freshness_and_forgets_ticks_as_shipped() -> None:
+def test_the_shipped_instance_evaluates_freshness_and_purges_ticks() -> None:
     settings = yaml.safe_load((PROJECT / "orchestration/dagster_home/dagster.yaml").read_text())
     assert settings["freshness"] == {"enabled": True}
     for kind in ("sensor", "schedule"):
         assert set(settings["retention"][kind]["purge_after_days"]) == {"skipped", "started", "failure", "success"}
 
 
-def test_the_pipeline_knows_nothing_of_the_simulator() -> None:
+def test_pipeline_service_and_simulator_do_not_import_each_other() -> None:
     for room in ("orchestration", "delta_service"):
         for path in (PROJECT / room).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
@@ -125,7 +125,7 @@ def test_the_readme_names_every_variable_that_the_code_reads() -> None:
     assert not {word for word in named if word not in readme and f"{word}_" not in readme}
 
 
-def test_loading_the_definitions_warns_of_nothing() -> None:
+def test_loading_the_definitions_causes_no_warning() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import orchestration.definitions"],
         cwd=PROJECT, capture_output=True, text=True, check=True,

@@ -50,7 +50,7 @@ def failures(instance: dg.DagsterInstance, receiver: Receiver) -> SensorTicks:
     return SensorTicks(alert_failed_runs, instance)
 
 
-def test_a_failed_run_is_told_with_what_to_do_and_a_link(
+def test_a_failed_run_is_alerted_with_advice_and_a_link(
     failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     run_id = run(instance, "credentials")
@@ -69,7 +69,7 @@ def test_a_failed_run_is_told_with_what_to_do_and_a_link(
     }
 
 
-def test_a_held_publication_is_told_by_a_sensor_of_its_own(
+def test_a_held_publication_is_alerted_by_its_own_sensor(
     failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     held = SensorTicks(alert_held_publications, instance)
@@ -84,7 +84,7 @@ def test_a_held_publication_is_told_by_a_sensor_of_its_own(
     assert "release_held_publication" in receiver.bodies[1]["what_to_do"]
 
 
-def test_nobodys_data_leaves_with_an_error_that_is_not_ours(
+def test_alerts_do_not_contain_messages_of_unknown_errors(
     failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     run(instance, "bug")
@@ -94,7 +94,7 @@ def test_nobodys_data_leaves_with_an_error_that_is_not_ours(
     assert "Jones" not in json.dumps(body)
 
 
-def test_what_could_not_be_posted_is_posted_later_in_order(
+def test_alerts_that_could_not_be_posted_are_posted_later_in_order(
     failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(instance, "down")
@@ -113,7 +113,7 @@ def test_what_could_not_be_posted_is_posted_later_in_order(
     assert [body["failed"] for body in receiver.bodies] == ["CrmUnavailable", "CrmCredentialsError"]
 
 
-def test_the_same_failure_again_is_told_once_in_six_hours_or_after_a_success(
+def test_a_repeated_failure_is_alerted_once_in_six_hours_or_again_after_a_success(
     failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     for _ in range(3):
@@ -133,14 +133,14 @@ def test_the_same_failure_again_is_told_once_in_six_hours_or_after_a_success(
     assert len(receiver.bodies) == 3
 
 
-def test_failures_from_before_are_not_told(instance: dg.DagsterInstance, receiver: Receiver) -> None:
+def test_failures_before_the_sensor_started_are_not_alerted(instance: dg.DagsterInstance, receiver: Receiver) -> None:
     run(instance, "down")
     failures = SensorTicks(alert_failed_runs, instance)
     failures.tick()
     assert receiver.bodies == []
 
 
-def test_without_a_webhook_the_sensors_are_off_and_say_why(
+def test_without_a_webhook_the_alert_sensors_skip_with_a_reason(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ALERT_WEBHOOK_URL", raising=False)
@@ -149,7 +149,7 @@ def test_without_a_webhook_the_sensors_are_off_and_say_why(
         assert SensorTicks(sensor, instance).reason == "ALERT_WEBHOOK_URL is not set"
 
 
-def test_the_log_of_a_failed_step_ends_with_what_to_do(instance: dg.DagsterInstance) -> None:
+def test_the_log_of_a_failed_step_contains_advice_once(instance: dg.DagsterInstance) -> None:
     run_id = run(instance, "down")
     said = [entry.user_message for entry in instance.all_logs(run_id) if "What to do" in entry.user_message]
     assert len(said) == 1

@@ -90,14 +90,16 @@ def chosen(pipeline: Pipeline, **config: Any) -> tuple[list[str], list[str]]:
     return list(found.territories), list(found.accounts)
 
 
-def test_territories_are_chosen_by_id_name_and_parent_and_each_once(pipeline: Pipeline) -> None:
+def test_territories_are_chosen_by_id_name_or_parent_without_duplicates(pipeline: Pipeline) -> None:
     assert chosen(pipeline, territories=["North 2", "T1", "T2"]) == (["T2", "T1"], [])
     assert sorted(chosen(pipeline, parent="Region")[0]) == ["T1", "T2", "T3"]
     with pytest.raises(UnknownTerritoryError, match="territory West is not known"):
         chosen(pipeline, territories=["West"])
 
 
-def test_an_alignment_file_names_what_it_touches_done_or_not(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_an_alignment_file_selects_its_territories_and_accounts_whether_done_or_not(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     text = "account,from,to\nA1,North 1,T2\nA9,,North 3\n"
     assert chosen(pipeline, alignment=text) == (["T1", "T2", "T3"], ["A1", "A9"])
     file = tmp_path / "moves.csv"
@@ -109,7 +111,7 @@ def test_an_alignment_file_names_what_it_touches_done_or_not(pipeline: Pipeline,
         chosen(pipeline, alignment="A1,T1,T2")
 
 
-def test_accounts_named_by_a_file_are_read_wherever_they_are_now(pipeline: Pipeline) -> None:
+def test_accounts_named_in_an_alignment_file_are_read_from_any_territory(pipeline: Pipeline) -> None:
     pipeline.move("A1", "T3")
     pipeline.crm.tables["Order"]["O4"] = {"BusinessAccountId": "A1", "ModifiedDate": LONG_AGO}
     territories, accounts = chosen(pipeline, alignment="account,from,to\nA1,T1,T2\n")
@@ -119,7 +121,7 @@ def test_accounts_named_by_a_file_are_read_wherever_they_are_now(pipeline: Pipel
     assert pipeline.sees("T3") == {"A1", "O1", "O4", "A3", "O3"}
 
 
-def test_all_accounts_that_moved_without_a_word_are_found(pipeline: Pipeline) -> None:
+def test_accounts_moved_without_an_event_are_found(pipeline: Pipeline) -> None:
     moved = out_of_step(pipeline.open, pipeline.crm, CATALOG)
     assert (moved.accounts, moved.territories) == ((), ())
     pipeline.move("A1", "T2")
@@ -129,7 +131,7 @@ def test_all_accounts_that_moved_without_a_word_are_found(pipeline: Pipeline) ->
     assert moved.territories == ("T1", "T2", "T3")
 
 
-def test_what_a_rebuild_did_is_told_by_territory(pipeline: Pipeline) -> None:
+def test_the_report_of_a_rebuild_lists_changes_per_territory(pipeline: Pipeline) -> None:
     pipeline.move("A1", "T2")
     reread_territories(pipeline.open, pipeline.crm, CATALOG, ["T1", "T2"])
     seq = pipeline.read_and_publish()
@@ -140,7 +142,7 @@ def test_what_a_rebuild_did_is_told_by_territory(pipeline: Pipeline) -> None:
     assert "| North 2 | 2 | 0 | 0 | 4 |" in report
 
 
-def test_progress_counts_reads_done_of_reads_known(pipeline: Pipeline) -> None:
+def test_progress_reports_completed_and_known_reads(pipeline: Pipeline) -> None:
     told: list[Progress] = []
     watched = WatchedWarehouse(pipeline.open, told.append, every_seconds=0)
     reread_territories(watched.open, pipeline.crm, CATALOG, ["T1", "T2", "T3"])
@@ -150,7 +152,7 @@ def test_progress_counts_reads_done_of_reads_known(pipeline: Pipeline) -> None:
     assert watched.progress.done == watched.progress.total > 0
 
 
-def test_a_replayed_window_reads_what_known_events_name_and_leaves_the_watermark(pipeline: Pipeline) -> None:
+def test_a_replayed_window_reads_rows_of_known_events_and_keeps_the_watermark(pipeline: Pipeline) -> None:
     event = {
         "ObjectName": "Account", "ObjectId": "A2", "ChildName": None, "ChildId": None,
         "EventName": "WriteRecordUpdated", "ModificationNumber": 1, "ModifiedDate": NOW - timedelta(hours=2),
@@ -170,7 +172,7 @@ def test_a_replayed_window_reads_what_known_events_name_and_leaves_the_watermark
         assert read_state(connection, "watermark") == watermark
 
 
-def test_a_window_that_the_log_does_not_hold_is_refused(pipeline: Pipeline) -> None:
+def test_a_window_outside_the_log_is_refused(pipeline: Pipeline) -> None:
     def refused(lower: datetime, upper: datetime) -> str:
         with pytest.raises(WindowError) as raised:
             replay(pipeline.open, pipeline.crm, CATALOG, lower, upper)
@@ -181,7 +183,7 @@ def test_a_window_that_the_log_does_not_hold_is_refused(pipeline: Pipeline) -> N
     assert "in the future" in refused(NOW + timedelta(hours=1), NOW + timedelta(hours=2))
 
 
-def test_spoiled_tables_of_a_territory_are_derived_anew_from_the_snapshots(pipeline: Pipeline) -> None:
+def test_damaged_tables_of_a_territory_are_derived_again_from_the_snapshots(pipeline: Pipeline) -> None:
     with pipeline.open() as connection:
         connection.execute("DELETE FROM visibility WHERE territory = 'T1' AND object = 'order'")
         connection.execute("INSERT INTO visibility VALUES ('T1', 'account', 'A3', 1, 9007199254740991)")

@@ -71,11 +71,13 @@ def run_of(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> dg.Dags
     return instance.create_run_for_job(defs.resolve_job_def("sync"), status=status)
 
 
-def test_without_any_reading_it_launches_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_without_any_earlier_poll_the_sensor_launches_a_full_load(
+    instance: dg.DagsterInstance, crm: CountingCrm
+) -> None:
     assert launched(tick(instance)) == ["full_load"]
 
 
-def test_nothing_new_launches_nothing_at_the_price_of_few_queries(
+def test_an_unchanged_crm_launches_nothing_and_costs_few_queries(
     instance: dg.DagsterInstance, crm: CountingCrm
 ) -> None:
     polled(instance)
@@ -86,7 +88,9 @@ def test_nothing_new_launches_nothing_at_the_price_of_few_queries(
     assert crm.asked == 1
 
 
-def test_an_event_more_or_less_in_the_overlap_launches_a_sync(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_a_changed_count_of_events_in_the_overlap_launches_a_sync(
+    instance: dg.DagsterInstance, crm: CountingCrm
+) -> None:
     polled(instance)
     for count in (4, 2):
         crm.counts["ModificationTracking"] = count
@@ -100,7 +104,7 @@ def test_while_a_run_is_under_way_the_crm_is_not_asked(instance: dg.DagsterInsta
     assert crm.asked == 0
 
 
-def test_a_failed_run_is_tried_again_in_growing_steps_and_each_failure_counts_once() -> None:
+def test_a_failed_run_is_retried_with_growing_pauses_and_each_failure_counts_once() -> None:
     state = SensorState().after_failure("run 1", failed_at=100.0)
     assert state.retry_at == 115.0
     assert state.after_failure("run 1", failed_at=100.0) == state
@@ -112,7 +116,7 @@ def test_a_failed_run_is_tried_again_in_growing_steps_and_each_failure_counts_on
     assert state.after_success().failures == 0
 
 
-def test_a_failed_run_is_asked_for_again_although_the_log_says_nothing_new(
+def test_a_failed_run_is_retried_although_the_log_has_nothing_new(
     instance: dg.DagsterInstance, crm: CountingCrm
 ) -> None:
     polled(instance)
@@ -125,7 +129,7 @@ def test_a_failed_run_is_asked_for_again_although_the_log_says_nothing_new(
     assert launched(tick(instance, due.dump())) == ["sync"]
 
 
-def test_a_crm_that_is_down_is_no_failure_of_the_sensor(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_the_sensor_skips_while_the_crm_is_down(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
     polled(instance)
     crm.down = True
     result = tick(instance)
@@ -134,7 +138,7 @@ def test_a_crm_that_is_down_is_no_failure_of_the_sensor(instance: dg.DagsterInst
     assert "cannot be asked" in str(result.skip_reason.skip_message)
 
 
-def test_in_stream_mode_it_keeps_one_stream_going(
+def test_in_stream_mode_the_sensor_keeps_one_stream_running(
     instance: dg.DagsterInstance, crm: CountingCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYNC_MODE", "stream")
@@ -147,23 +151,23 @@ def test_in_stream_mode_it_keeps_one_stream_going(
     assert launched(tick(instance)) == []
 
 
-def test_a_watermark_too_old_for_the_log_asks_for_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_a_watermark_older_than_the_log_launches_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
     polled(instance, days_old=26)
     assert launched(tick(instance)) == ["full_load"]
 
 
-def test_after_a_full_load_a_sync_reads_what_changed_meanwhile(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_a_full_load_is_followed_by_a_sync(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
     polled(instance, full_load=True)
     assert launched(tick(instance)) == ["sync"]
 
 
-def test_a_heartbeat_comes_twice_in_each_overlap() -> None:
+def test_a_heartbeat_is_due_twice_per_overlap() -> None:
     last = LastPoll(NOW, NOW, NOW, 0, full_load=False)
     assert due_without_asking(last, NOW + timedelta(seconds=299), SETTINGS) is None
     assert due_without_asking(last, NOW + timedelta(seconds=301), SETTINGS) == ("sync", "heartbeat")
 
 
-def test_untracked_objects_are_counted_once_a_minute_and_a_moved_count_is_a_reason(crm: CountingCrm) -> None:
+def test_untracked_objects_are_counted_once_a_minute_and_a_changed_count_launches_a_sync(crm: CountingCrm) -> None:
     last = LastPoll(NOW, NOW, NOW, 0, full_load=False)
     catalog = load_catalog()
     reason, state = due_by_untracked(crm, catalog, last, SensorState(), NOW)

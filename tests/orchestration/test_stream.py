@@ -59,7 +59,7 @@ def records(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, ass
     return [one for one in materializations if one.asset_key == dg.AssetKey(asset)]
 
 
-def test_of_queued_runs_those_are_waited_for_that_need_the_warehouse(
+def test_only_queued_runs_that_need_the_warehouse_are_waiting(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert runs_waiting(instance) == []
@@ -68,7 +68,7 @@ def test_of_queued_runs_those_are_waited_for_that_need_the_warehouse(
     assert runs_waiting(instance) == ["realign_territories", "sweep"]
 
 
-def test_the_stream_ends_at_once_for_a_run_that_waits(
+def test_the_stream_ends_immediately_for_a_waiting_run(
     instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "runs_waiting", lambda _: ["realign_territories"])
@@ -84,7 +84,7 @@ def after_looks(monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
     monkeypatch.setattr(streaming, "runs_waiting", lambda _: next(answers))
 
 
-def test_the_stream_publishes_and_records_what_it_did(
+def test_the_stream_publishes_and_records_materializations(
     instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_looks(monkeypatch, 2)
@@ -101,7 +101,9 @@ def test_the_stream_publishes_and_records_what_it_did(
     assert published.tags[PUBLICATION_TAG] == "1"
 
 
-def test_it_ends_by_itself(instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stream_ends_after_its_configured_time(
+    instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SYNC_STREAM_MINUTES", "0.05")
     assert "The stream ends: 0.05 minutes are over" in said(instance, run(instance))
 
@@ -116,6 +118,6 @@ def test_syncs_that_find_nothing_leave_no_records(
     assert len(records(instance, result, "modification_records")) == 2, "the load, and the sync after it"
 
 
-def test_the_job_says_in_the_ui_what_it_is() -> None:
+def test_the_description_of_the_stream_job_names_its_setting() -> None:
     description: Any = stream.description
     assert "SYNC_MODE=stream" in description

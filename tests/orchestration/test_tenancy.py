@@ -91,7 +91,7 @@ def tick(instance: dg.DagsterInstance) -> str:
     return str(result.skip_message)
 
 
-def test_all_that_dagster_keeps_for_the_whole_instance_carries_the_tenants_name() -> None:
+def test_all_instance_wide_names_are_prefixed_with_the_tenant() -> None:
     plain, acme, zenith = described(""), described("acme"), described("zenith")
     for kind in ("assets", "checks", "pools", "partitions", "lineage"):
         assert plain[kind]
@@ -102,21 +102,21 @@ def test_all_that_dagster_keeps_for_the_whole_instance_carries_the_tenants_name(
 
 
 @pytest.mark.parametrize("name", ["Acme", "a-b", "1st", "a/b", "a b", "a" * 41])
-def test_a_tenant_that_could_not_be_told_apart_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_tenant_name_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENANT", name)
     with pytest.raises(SettingsError, match="TENANT="):
         tenancy.tenant_from_environment()
 
 
 @pytest.mark.usefixtures("ours")
-def test_a_code_location_called_otherwise_than_its_tenant_is_refused() -> None:
+def test_a_code_location_not_named_after_its_tenant_is_refused() -> None:
     tenancy.require_location("ours")
     with pytest.raises(SettingsError, match="'ours', but the workspace calls this code location 'theirs'"):
         tenancy.require_location("theirs")
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_run_under_way_does_not_keep_the_sensor_from_launching(instance: dg.DagsterInstance) -> None:
+def test_an_unfinished_run_of_another_tenant_does_not_stop_the_sensor(instance: dg.DagsterInstance) -> None:
     run(instance, THEIRS, dg.DagsterRunStatus.STARTED)
     assert tick(instance) == "full_load"
     run(instance, OURS, dg.DagsterRunStatus.STARTED)
@@ -124,14 +124,14 @@ def test_another_tenants_run_under_way_does_not_keep_the_sensor_from_launching(i
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_failures_do_not_make_the_sensor_wait(instance: dg.DagsterInstance) -> None:
+def test_failed_runs_of_another_tenant_do_not_delay_the_sensor(instance: dg.DagsterInstance) -> None:
     run(instance, OURS, dg.DagsterRunStatus.SUCCESS)
     run(instance, THEIRS, dg.DagsterRunStatus.FAILURE)
     assert tick(instance) == "full_load"
 
 
 @pytest.mark.usefixtures("ours")
-def test_a_stream_makes_way_for_its_own_tenants_runs_only(
+def test_a_stream_ends_only_for_waiting_runs_of_its_own_tenant(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A queued run cannot be made without a daemon: what is asked for is looked at instead.
@@ -147,14 +147,14 @@ def test_a_stream_makes_way_for_its_own_tenants_runs_only(
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_runs_are_not_forgotten(instance: dg.DagsterInstance) -> None:
+def test_runs_of_another_tenant_are_not_pruned(instance: dg.DagsterInstance) -> None:
     mine = run(instance, OURS, dg.DagsterRunStatus.SUCCESS)
     run(instance, THEIRS, dg.DagsterRunStatus.SUCCESS)
     assert [one.run_id for one in ended_runs(instance)] == [mine.run_id]
 
 
 @pytest.mark.usefixtures("ours")
-def test_a_partition_is_kept_for_its_own_tenants_runs_only(instance: dg.DagsterInstance) -> None:
+def test_a_partition_is_kept_only_for_runs_of_its_own_tenant(instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("territory", ["North", "South"])
     run(instance, OURS, dg.DagsterRunStatus.STARTED, "North")
     run(instance, THEIRS, dg.DagsterRunStatus.STARTED, "South")
@@ -162,7 +162,7 @@ def test_a_partition_is_kept_for_its_own_tenants_runs_only(instance: dg.DagsterI
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_failures_are_not_told(instance: dg.DagsterInstance, receiver: Receiver) -> None:
+def test_failures_of_another_tenant_are_not_alerted(instance: dg.DagsterInstance, receiver: Receiver) -> None:
     failures = SensorTicks(alert_failed_runs, instance)
     failed = []
     for of in (THEIRS, OURS, THEIRS):
@@ -171,6 +171,6 @@ def test_another_tenants_failures_are_not_told(instance: dg.DagsterInstance, rec
     assert [body["run_id"] for body in receiver.bodies] == [failed[1]]
 
 
-def test_a_run_launched_by_dagsters_daemon_belongs_to_its_code_location() -> None:
+def test_a_run_launched_by_the_daemon_belongs_to_its_code_location() -> None:
     assert tenancy.location_of(dg.DagsterRun(job_name="sync", run_id="1", tags=THEIRS)) == "theirs"
     assert tenancy.location_of(dg.DagsterRun(job_name="sync", run_id="1")) == "territory_delta"

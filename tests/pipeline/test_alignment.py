@@ -46,7 +46,7 @@ def realign(connection: duckdb.DuckDBPyConnection, *accounts: str) -> None:
         put(connection, "account", account, AccountName=f"Käthe {account[1:]}", TerritoryId="T2")
 
 
-def test_a_dry_run_says_what_then_happens_and_changes_nothing(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
+def test_a_dry_run_predicts_the_changes_and_makes_none(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
     before = published_view(warehouse)
     effects = dry_run(warehouse, CATALOG, read_alignment(warehouse, CATALOG, file))
     assert published_view(warehouse) == before
@@ -88,7 +88,7 @@ def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> 
     return moves
 
 
-def test_an_announcement_covers_nothing_but_what_it_names(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
+def test_an_announcement_covers_only_the_moves_it_lists(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
     announce(warehouse, read_alignment(warehouse, CATALOG, file)[:2], "two only", NOW)
     realign(warehouse, *(f"A{n}" for n in range(MOVED)))
     with pytest.raises(PublicationHeldError, match=rf"North \(T1\): {3 * (MOVED - 2)} of 30"):
@@ -105,7 +105,7 @@ def test_an_announcement_covers_nothing_but_what_it_names(warehouse: duckdb.Duck
         ("account,from,to\nA0,T1,T2\nA0,T1,T2\n", ":3: account A0 stands in the file twice"),
     ],
 )
-def test_a_file_that_does_not_fit_names_the_line(
+def test_an_invalid_alignment_file_is_refused_with_its_line(
     warehouse: duckdb.DuckDBPyConnection, tmp_path: Path, text: str, reason: str
 ) -> None:
     path = tmp_path / "bad.csv"

@@ -30,7 +30,7 @@ def view(connection: duckdb.DuckDBPyConnection, seq: int) -> View:
     )
 
 
-def test_views_inside_the_horizon_stay_as_they_were(tmp_path: Path) -> None:
+def test_compaction_keeps_all_views_inside_the_horizon(tmp_path: Path) -> None:
     rng = random.Random(3)
     with (
         open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, 1) as connection,

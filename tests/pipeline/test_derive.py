@@ -48,7 +48,7 @@ class Model:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_random_histories_give_the_models_views_and_a_recompute_agrees(
+def test_random_histories_give_the_views_of_the_model_and_of_a_recompute(
     warehouse: duckdb.DuckDBPyConnection, seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -95,7 +95,7 @@ def test_random_histories_give_the_models_views_and_a_recompute_agrees(
         before = dict(after)
 
 
-def test_a_row_that_changes_and_changes_back_before_a_publication_is_nothing(
+def test_a_row_that_changes_and_changes_back_before_a_publication_is_not_published(
     warehouse: duckdb.DuckDBPyConnection,
 ) -> None:
     put(warehouse, "account", "A", AccountName="one", TerritoryId="T1")
@@ -105,7 +105,7 @@ def test_a_row_that_changes_and_changes_back_before_a_publication_is_nothing(
     assert derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD) is None
 
 
-def test_digests_are_the_published_definition(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_digests_follow_the_published_definition(warehouse: duckdb.DuckDBPyConnection) -> None:
     put(warehouse, "account", "A", AccountName="Käthe & Söhne", TerritoryId="T1")
     put(warehouse, "account", "B", TerritoryId="T1")
     derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
@@ -116,7 +116,7 @@ def test_digests_are_the_published_definition(warehouse: duckdb.DuckDBPyConnecti
     assert warehouse.execute("SELECT rows, digest FROM territory_head").fetchall() == [(2, total % 2**64)]
 
 
-def test_pending_reads_stop_a_publication(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_pending_reads_prevent_a_publication(warehouse: duckdb.DuckDBPyConnection) -> None:
     put(warehouse, "account", "A", TerritoryId="T1")
     warehouse.execute("INSERT INTO read_requests VALUES ('account', 'id', '', 'B', 'x', ?, 0)", [NOW])
     with pytest.raises(ReadsPendingError, match="1 reads"):
@@ -124,7 +124,7 @@ def test_pending_reads_stop_a_publication(warehouse: duckdb.DuckDBPyConnection) 
     assert warehouse.execute("SELECT count(*) FROM publication").fetchone() == (0,)
 
 
-def test_a_mass_delete_is_held_until_somebody_releases_it(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_a_mass_delete_is_held_until_it_is_released(warehouse: duckdb.DuckDBPyConnection) -> None:
     guard = Guard(max_share=0.3, min_rows=5)
     for n in range(20):
         put(warehouse, "account", f"A{n}", TerritoryId="T1")
@@ -145,7 +145,7 @@ def test_a_mass_delete_is_held_until_somebody_releases_it(warehouse: duckdb.Duck
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
 
 
-def test_a_rejected_change_is_read_again(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_rows_of_a_rejected_publication_are_read_again(warehouse: duckdb.DuckDBPyConnection) -> None:
     guard = Guard(max_share=0.3, min_rows=5)
     for n in range(20):
         put(warehouse, "account", f"A{n}", TerritoryId="T1")
@@ -160,7 +160,7 @@ def test_a_rejected_change_is_read_again(warehouse: duckdb.DuckDBPyConnection) -
         reject_held(warehouse, NOW)
 
 
-def test_a_row_that_moves_takes_more_children_with_it_than_a_block_of_the_engine_holds(
+def test_a_moved_row_moves_more_children_than_one_block_of_the_engine_holds(
     warehouse: duckdb.DuckDBPyConnection,
 ) -> None:
     children = 130_000

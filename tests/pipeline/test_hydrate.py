@@ -21,13 +21,13 @@ from orchestration.pipeline.warehouse import utc_now
 from tests.pipeline.bench import CATALOG, Bench
 
 
-def test_a_full_load_takes_every_row_with_its_links(bench: Bench) -> None:
+def test_a_full_load_reads_every_row_with_its_links(bench: Bench) -> None:
     assert bench.states("account") == {"A": "live", "B": "live"}
     assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",)]
     assert bench.query("SELECT Revenue FROM snapshot.opportunity") == [("10.50",)]
 
 
-def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_come_back(bench: Bench) -> None:
+def test_a_row_that_disappears_without_a_delete_is_lost_and_can_come_back(bench: Bench) -> None:
     row = bench.crm.tables["Account"].pop("B")
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
@@ -38,7 +38,7 @@ def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_com
     assert bench.states("account")["B"] == "live"
 
 
-def test_a_row_that_came_without_its_id_is_not_taken_for_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_returned_without_its_id_is_not_treated_as_deleted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     defect = Defect("account", None, "Id", "no Id")
     monkeypatch.setattr(bench.crm, "read_ids", lambda *_: Found([], [defect]))
     bench.event("WriteRecordUpdated", "Account", "B")
@@ -58,13 +58,13 @@ def test_a_delete_is_confirmed_by_the_event_or_by_the_deleted_items_list(bench: 
     assert bench.states("account")["B"] == "deleted"
 
 
-def test_a_delete_event_about_a_row_that_is_still_there_deletes_nothing(bench: Bench) -> None:
+def test_a_delete_event_for_an_existing_row_deletes_nothing(bench: Bench) -> None:
     bench.event("DeleteRecord", "Account", "A")
     bench.sync()
     assert bench.states("account")["A"] == "live"
 
 
-def test_children_deleted_with_their_parent_without_a_word_are_found_and_confirmed(bench: Bench) -> None:
+def test_children_deleted_with_their_parent_are_found_without_events(bench: Bench) -> None:
     del bench.crm.tables["Account"]["A"]
     del bench.crm.tables["Opportunity"]["O"]
     bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("B",)}
@@ -74,7 +74,7 @@ def test_children_deleted_with_their_parent_without_a_word_are_found_and_confirm
     assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live") == [("B",)]
 
 
-def test_a_restored_parent_brings_back_children_and_links_that_no_event_names(bench: Bench) -> None:
+def test_a_restored_parent_brings_back_children_and_links_without_events(bench: Bench) -> None:
     account, opportunity = bench.crm.tables["Account"].pop("A"), bench.crm.tables["Opportunity"].pop("O")
     bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("B",)}
     bench.event("DeleteRecord", "Account", "A")
@@ -87,7 +87,7 @@ def test_a_restored_parent_brings_back_children_and_links_that_no_event_names(be
     assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",)]
 
 
-def test_a_merge_names_the_survivor_and_follows_children_that_moved_silently(bench: Bench) -> None:
+def test_a_merge_records_the_survivor_and_finds_children_moved_without_events(bench: Bench) -> None:
     del bench.crm.tables["Account"]["A"]
     bench.crm.tables["Opportunity"]["O"]["AccountId"] = "B"
     bench.crm.tables["Contact"]["C"] |= {"AccountId": "B", "_links": {"ListOfAccount": ("B",)}}
@@ -99,9 +99,7 @@ def test_a_merge_names_the_survivor_and_follows_children_that_moved_silently(ben
 
 
 @pytest.mark.parametrize("again", ["load", "census"])
-def test_who_reads_everything_again_expects_as_many_rows_as_are_known_and_before_that_any_number(
-    bench: Bench, again: str
-) -> None:
+def test_a_repeated_full_reading_expects_the_known_number_of_rows(bench: Bench, again: str) -> None:
     assert set(bench.crm.expected) == {(obj.name, None) for obj in CATALOG}
     bench.crm.expected.clear()
     bench.later()
@@ -109,7 +107,7 @@ def test_who_reads_everything_again_expects_as_many_rows_as_are_known_and_before
     assert {("account", 2), ("contact", 1), ("opportunity", 1)} <= set(bench.crm.expected)
 
 
-def test_an_interrupted_full_load_goes_on_where_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_full_load_resumes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestration.pipeline.hydrate.PAGES_PER_BATCH", 2)
     bench.crm.page_rows = 10
     for number in range(95):
@@ -129,7 +127,7 @@ def test_an_interrupted_full_load_goes_on_where_it_was(bench: Bench, monkeypatch
     assert bench.query("SELECT count(*) FROM read_requests") == [(0,)]
 
 
-def test_a_full_load_that_does_not_meet_a_row_asks_for_it_by_id(bench: Bench) -> None:
+def test_a_known_row_missing_in_a_full_load_is_requested_by_id(bench: Bench) -> None:
     del bench.crm.tables["Account"]["B"]
     bench.crm.asked.clear()
     bench.later()
@@ -153,9 +151,7 @@ def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench, monkeyp
     assert bench.states("account") == {"A": "live", "B": "live"}
 
 
-def test_a_request_renewed_while_its_answer_was_read_is_not_settled(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_renewed_while_it_is_answered_is_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def renew() -> None:
         with bench.open() as connection:
             store_requests(connection, [ReadRequest.row("account", "A", "again")], utc_now())
@@ -189,7 +185,7 @@ def test_reading_a_window_twice_changes_nothing(bench: Bench) -> None:
     assert bench.query("SELECT count(*) FROM modification_records") == [(1,)]
 
 
-def test_an_object_the_company_does_not_have_is_left_out_but_one_read_before_is_not(
+def test_an_object_without_access_is_skipped_unless_it_was_read_before(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -203,7 +199,7 @@ def test_an_object_the_company_does_not_have_is_left_out_but_one_read_before_is_
         hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])
 
 
-def test_a_sweep_finds_what_an_import_changed_without_events_and_only_since_the_last_sweep(bench: Bench) -> None:
+def test_a_sweep_finds_changes_without_events_since_the_last_sweep(bench: Bench) -> None:
     bench.later()
     bench.put("Account", "A", AccountName="imported")
     bench.crm.now += timedelta(hours=2)
@@ -214,7 +210,7 @@ def test_a_sweep_finds_what_an_import_changed_without_events_and_only_since_the_
     assert bench.query("SELECT value < '2026-11-24T07:00' FROM state WHERE name = 'swept_until'") == [(False,)]
 
 
-def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: Bench) -> None:
+def test_a_census_finds_rows_inserted_changed_or_deleted_without_events(bench: Bench) -> None:
     bench.settings = replace(bench.settings, census_link_rows=0)
     long_ago = bench.crm.now
     bench.crm.now += timedelta(days=2)
@@ -229,13 +225,13 @@ def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: B
     assert bench.crm.asked == [("account", ("A", "B", "NEW")), ("contact", ("C",))]
 
 
-def test_a_census_that_finds_nothing_asks_for_nothing_but_links(bench: Bench) -> None:
+def test_a_census_without_differences_reads_only_links(bench: Bench) -> None:
     bench.crm.asked.clear()
     bench.sync(reconcile="census")
     assert bench.crm.asked == [("contact", ("C",))]
 
 
-def test_a_census_finds_a_link_that_neither_an_event_nor_a_number_tells_of(bench: Bench) -> None:
+def test_a_census_finds_a_link_changed_without_event_and_modification_number(bench: Bench) -> None:
     bench.crm.now += timedelta(days=2)
     bench.sync()
     bench.sync(reconcile="sweep")
@@ -248,7 +244,7 @@ def test_a_census_finds_a_link_that_neither_an_event_nor_a_number_tells_of(bench
     assert bench.query(live) == [("B",)]
 
 
-def test_each_census_reads_the_links_of_so_many_rows_those_longest_unread_first(bench: Bench) -> None:
+def test_each_census_reads_links_of_a_limited_number_of_rows_oldest_first(bench: Bench) -> None:
     for number in range(5):
         bench.put("Contact", f"N{number}", AccountId="A", _links={})
     bench.sync("census")
@@ -263,7 +259,7 @@ def test_each_census_reads_the_links_of_so_many_rows_those_longest_unread_first(
     assert set(read[0]) | set(read[1]) == set(bench.states("contact"))
 
 
-def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_back_with_it(bench: Bench) -> None:
+def test_a_link_to_a_row_deleted_before_the_link_was_read_returns_with_the_row(bench: Bench) -> None:
     bench.put("Account", "N", TerritoryId="T1")
     bench.event("WriteRecordNew", "Account", "N")
     bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("A", "B", "N")}
@@ -282,7 +278,7 @@ def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_ba
 
 
 @pytest.mark.parametrize(("code", "given_up"), [("SBL-EAI-04471", True), ("SBL-EAI-04316", False)])
-def test_a_book_that_is_gone_does_not_block_the_work_list(
+def test_a_deleted_book_does_not_block_the_work_list(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str, given_up: bool
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -12,9 +12,7 @@ from tests.pipeline.bench import CATALOG, Bench
 
 
 @pytest.mark.parametrize(("days", "full_load"), [(24, False), (26, True)])
-def test_a_lapse_of_more_than_25_days_is_a_full_load_and_a_shorter_one_is_not(
-    bench: Bench, days: int, full_load: bool
-) -> None:
+def test_only_a_gap_of_more_than_25_days_causes_a_full_load(bench: Bench, days: int, full_load: bool) -> None:
     bench.put("Account", "A", AccountName="renamed")
     bench.event("WriteRecordUpdated", "Account", "A")
     bench.crm.now += timedelta(days=days)
@@ -30,7 +28,7 @@ def test_a_lapse_of_more_than_25_days_is_a_full_load_and_a_shorter_one_is_not(
     assert not poll(bench.open, bench.crm, CATALOG, bench.settings).full_load
 
 
-def test_unknown_events_and_objects_are_kept_and_counted_and_their_rows_read(bench: Bench) -> None:
+def test_unknown_events_are_stored_and_counted_and_their_rows_are_read(bench: Bench) -> None:
     bench.put("Account", "A", AccountName="seen")
     bench.event("SomethingNew", "Account", "A")
     bench.event("WriteRecordUpdated", "Picklist", "P")
@@ -43,7 +41,7 @@ def test_unknown_events_and_objects_are_kept_and_counted_and_their_rows_read(ben
     assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("seen",)]
 
 
-def test_what_was_read_is_kept_as_it_was_once_a_content(bench: Bench) -> None:
+def test_raw_payloads_are_kept_once_per_version(bench: Bench) -> None:
     for name in ("second", "second", "third"):
         bench.put("Account", "A", AccountName=name)
         bench.event("WriteRecordUpdated", "Account", "A")
@@ -56,9 +54,7 @@ def test_what_was_read_is_kept_as_it_was_once_a_content(bench: Bench) -> None:
     assert [payload for (payload,) in bench.query(texts)] == kept
 
 
-def test_a_budget_that_ends_in_the_middle_loses_nothing_and_the_next_run_goes_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_run_continues_after_the_budget_was_exhausted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for row in ("A", "B"):
         bench.put("Account", row, AccountName="renamed")
         bench.event("WriteRecordUpdated", "Account", row)

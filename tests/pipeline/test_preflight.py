@@ -30,7 +30,7 @@ def verdicts(pod: Pod) -> dict[str, Verdict]:
     return {finding.subject: finding.verdict for finding in preflight(pod, CATALOG, NOW)}
 
 
-def test_an_object_without_rows_in_sight_is_a_warning() -> None:
+def test_an_object_without_visible_rows_is_a_warning() -> None:
     found = verdicts(Pod(NOW))
     assert found["Account"] is Verdict.GOOD
     assert found["Order"] is Verdict.WARNING
@@ -38,7 +38,7 @@ def test_an_object_without_rows_in_sight_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize("service", ["Contact", "ModificationTracking"])
-def test_what_may_not_be_read_is_bad_and_stands_first(service: str) -> None:
+def test_objects_without_access_are_bad_and_listed_first(service: str) -> None:
     pod = Pod(NOW)
     pod.refused = service
     findings = preflight(pod, CATALOG, NOW)
@@ -47,7 +47,7 @@ def test_what_may_not_be_read_is_bad_and_stands_first(service: str) -> None:
     assert "SBL-DAT-00553" in first
 
 
-def test_a_refused_password_ends_the_preflight_at_once() -> None:
+def test_a_refused_password_ends_the_preflight_immediately() -> None:
     pod = Pod(NOW)
     pod.refused, pod.error = "Territory", CrmCredentialsError("refused")
     with pytest.raises(CrmCredentialsError):
@@ -58,7 +58,7 @@ def test_a_refused_password_ends_the_preflight_at_once() -> None:
     ("left", "verdict", "said"),
     [("900", Verdict.GOOD, "900 of 1000"), ("10", Verdict.WARNING, "10 of 1000"), (None, Verdict.GOOD, "no limit")],
 )
-def test_the_allotment_is_reported_and_a_scarce_one_is_a_warning(left: str | None, verdict: Verdict, said: str) -> None:
+def test_the_allotment_is_reported_and_a_low_one_is_a_warning(left: str | None, verdict: Verdict, said: str) -> None:
     pod = Pod(NOW)
     fields = {"Name": "Web Services Operations Allotment", "Value": "1000", "CurrentUsage": "3"}
     pod.tables["ServiceAllotment"] = {"1": fields | {"RemainingUsage": left}}
@@ -67,7 +67,7 @@ def test_the_allotment_is_reported_and_a_scarce_one_is_a_warning(left: str | Non
     assert said in finding.said
 
 
-def test_an_allotment_that_may_not_be_read_is_a_warning_that_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_allotment_is_a_warning_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     pod = Pod(NOW)
 
     def refuse(*_: object, **__: object) -> None:

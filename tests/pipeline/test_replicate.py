@@ -14,7 +14,7 @@ from tests.pipeline.snapshot_rows import CATALOG, put
 from tests.pipeline.store_tables import store_equals
 
 
-def test_the_store_holds_what_the_warehouse_holds_after_each_publication(
+def test_the_store_equals_the_warehouse_after_each_publication(
     warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     path = tmp_path / "delta.sqlite"
@@ -69,7 +69,7 @@ def test_a_full_copy_equals_the_step_by_step_store(warehouse: duckdb.DuckDBPyCon
     assert store_equals(warehouse, path)
 
 
-def test_a_store_that_is_ahead_or_of_another_history_is_replaced(
+def test_a_store_that_is_ahead_or_from_another_history_is_replaced(
     warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     path = tmp_path / "delta.sqlite"
@@ -84,9 +84,7 @@ def test_a_store_that_is_ahead_or_of_another_history_is_replaced(
         assert store_equals(restored, path)
 
 
-def test_history_whose_bodies_are_gone_is_copied_not_replayed(
-    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_a_history_without_bodies_is_copied_in_full(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     publish_some(warehouse)
     write_state(warehouse, "body_horizon_seq", "3")
     with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:

@@ -33,7 +33,7 @@ def fresh(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [stamp.territory for stamp in due_stamps(connection, NOW) if stamp.fresh]
 
 
-def test_a_changed_territory_is_stamped_once(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_a_changed_territory_is_marked_once(warehouse: duckdb.DuckDBPyConnection) -> None:
     assert fresh(warehouse) == TERRITORIES
     stamped_up_to(warehouse, due_stamps(warehouse, NOW))
     assert fresh(warehouse) == []
@@ -43,7 +43,7 @@ def test_a_changed_territory_is_stamped_once(warehouse: duckdb.DuckDBPyConnectio
     assert (stamp.territory, stamp.rows, stamp.changed_by, stamp.changed_at) == ("T3", 1, 5, NOW)
 
 
-def test_what_is_too_much_for_one_hour_follows_in_the_next(
+def test_territories_beyond_the_hourly_limit_are_marked_in_the_next_hour(
     warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stamps, "STAMPS_PER_HOUR", 3)
@@ -53,7 +53,7 @@ def test_what_is_too_much_for_one_hour_follows_in_the_next(
     assert fresh(warehouse) == ["T3", "T4"]
 
 
-def test_each_territory_is_stamped_once_in_a_week_without_changes(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_each_unchanged_territory_is_marked_once_a_week(warehouse: duckdb.DuckDBPyConnection) -> None:
     stamped_up_to(warehouse, due_stamps(warehouse, NOW))
     hours = [NOW + timedelta(hours=hour) for hour in range(HOURS_PER_ROUND)]
     stamped = [stamp.territory for hour in hours for stamp in due_stamps(warehouse, hour)]

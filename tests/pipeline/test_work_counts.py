@@ -148,7 +148,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stores, S
         yield made[0], made[1]
 
 
-def test_without_a_change_nothing_is_looked_at_or_written(stores: tuple[Stores, Stores]) -> None:
+def test_without_a_change_nothing_is_read_or_written(stores: tuple[Stores, Stores]) -> None:
     for one in stores:
         work = one.publish()
         assert work.statements <= MOST_STATEMENTS_WITHOUT_CHANGE
@@ -156,7 +156,7 @@ def test_without_a_change_nothing_is_looked_at_or_written(stores: tuple[Stores, 
         assert work.store_rows <= 1  # how fresh the store is
 
 
-def test_changed_rows_cost_the_same_in_a_store_of_ten_times_the_rows(stores: tuple[Stores, Stores]) -> None:
+def test_the_cost_of_changed_rows_does_not_grow_with_the_store(stores: tuple[Stores, Stores]) -> None:
     works = []
     for one in stores:
         one.set("contact", "JobTitle = 'changed'", f"row_id < 'C{MANY:05}'")
@@ -170,7 +170,9 @@ def test_changed_rows_cost_the_same_in_a_store_of_ten_times_the_rows(stores: tup
     assert works[1].rows_scanned <= works[0].rows_scanned + MOST_ROWS_BEGUN < CONTACTS_AN_ACCOUNT * LARGE_ACCOUNTS
 
 
-def test_moved_rows_cost_by_their_number_and_no_text_of_a_child_is_written(stores: tuple[Stores, Stores]) -> None:
+def test_the_cost_of_moved_rows_follows_their_number_and_no_body_of_a_child_is_written(
+    stores: tuple[Stores, Stores],
+) -> None:
     scanned = []
     for one in stores:
         works = []

@@ -51,7 +51,7 @@ def old_writer(store_url: str) -> Iterator[DeltaStoreWriter]:
     ],
     ids=["apply", "replace", "prune", "set_territories", "confirm_as_of", "initialise"],
 )
-def test_once_a_newer_writer_is_open_an_older_one_changes_nothing(
+def test_an_older_writer_changes_nothing_once_a_newer_one_is_open(
     store_url: str, old_writer: DeltaStoreWriter, act: Act
 ) -> None:
     with DeltaStoreWriter(store_url) as newer:
@@ -62,7 +62,7 @@ def test_once_a_newer_writer_is_open_an_older_one_changes_nothing(
         newer.apply(change_set(*FIFTH))
 
 
-def test_a_newer_writer_waits_for_the_commit_under_way_and_goes_on_from_it(
+def test_a_newer_writer_waits_for_the_current_commit_and_continues_from_it(
     store_url: str, old_writer: DeltaStoreWriter
 ) -> None:
     opened, seen = threading.Event(), []
@@ -84,7 +84,9 @@ def test_a_newer_writer_waits_for_the_commit_under_way_and_goes_on_from_it(
     assert seen == [5]
 
 
-def test_a_writer_cut_off_in_the_middle_leaves_nothing_behind(store_url: str, old_writer: DeltaStoreWriter) -> None:
+def test_a_writer_disconnected_during_a_publication_leaves_nothing_behind(
+    store_url: str, old_writer: DeltaStoreWriter
+) -> None:
     before = content_of(old_writer)
 
     def rows() -> Iterator[RowChange]:
@@ -102,7 +104,7 @@ def test_a_writer_cut_off_in_the_middle_leaves_nothing_behind(store_url: str, ol
         assert reader.state(None).published_seq == 5
 
 
-def test_readers_never_wait_for_a_full_copy_nor_see_half_of_it(store_url: str, old_writer: DeltaStoreWriter) -> None:
+def test_readers_neither_wait_for_a_full_copy_nor_see_half_of_it(store_url: str, old_writer: DeltaStoreWriter) -> None:
     with closing(DeltaStoreReader(store_url)) as reader:
         before = reader.state(None)
         copy = full_copy(WORLDS[:3], TERRITORIES)

@@ -54,7 +54,7 @@ def published(url: str, seq: int) -> DeltaStoreWriter:
     return writer
 
 
-def test_a_server_that_crashes_is_a_503_and_heals_by_itself(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_service_answers_503_during_a_database_crash_and_recovers(cluster: Cluster, tmp_path: Path) -> None:
     async def scenario() -> None:
         writer = published(cluster.url(), 2)
         async with service_of(tmp_path, writer, store_url=cluster.url()) as running:
@@ -80,7 +80,7 @@ def test_a_server_that_crashes_is_a_503_and_heals_by_itself(cluster: Cluster, tm
     asyncio.run(scenario())
 
 
-def test_the_service_starts_without_its_server_and_serves_when_it_is_there(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_service_starts_without_a_database_and_serves_once_it_is_up(cluster: Cluster, tmp_path: Path) -> None:
     async def scenario() -> None:
         published(cluster.url(), 4).close()
         await asyncio.to_thread(cluster.stop)
@@ -93,7 +93,7 @@ def test_the_service_starts_without_its_server_and_serves_when_it_is_there(clust
     asyncio.run(scenario())
 
 
-def test_a_replica_that_lags_answers_what_it_has_and_asks_to_wait_for_what_it_has_not(
+def test_a_lagging_replica_answers_what_it_has_and_503_for_the_rest(
     cluster: Cluster, standby: Cluster, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
@@ -134,7 +134,7 @@ def test_a_replica_that_lags_answers_what_it_has_and_asks_to_wait_for_what_it_ha
     asyncio.run(scenario())
 
 
-def test_after_a_failover_to_a_replica_devices_go_on_even_with_pages_of_a_lost_publication(
+def test_devices_continue_after_a_failover_even_with_pages_of_a_lost_publication(
     cluster: Cluster, standby: Cluster, tmp_path: Path
 ) -> None:
     async def scenario() -> None:

@@ -51,7 +51,7 @@ def assert_store_equals(warehouse: duckdb.DuckDBPyConnection, store_url: str) ->
         assert row_differences(reader, sample=100)["wrong"] == 0
 
 
-def test_the_store_follows_publication_by_publication_and_by_full_copies(
+def test_the_store_equals_the_warehouse_after_publications_and_full_copies(
     warehouse: duckdb.DuckDBPyConnection, store_url: str
 ) -> None:
     with DeltaStoreWriter(store_url) as writer:
@@ -69,18 +69,14 @@ def test_the_store_follows_publication_by_publication_and_by_full_copies(
         assert_store_equals(warehouse, store_url)
 
 
-def test_history_whose_bodies_are_gone_is_copied_not_replayed(
-    warehouse: duckdb.DuckDBPyConnection, store_url: str
-) -> None:
+def test_a_history_without_bodies_is_copied_in_full(warehouse: duckdb.DuckDBPyConnection, store_url: str) -> None:
     publish_some(warehouse)
     write_state(warehouse, "body_horizon_seq", "3")
     with DeltaStoreWriter(store_url) as writer:
         assert replicate(warehouse, CATALOG, writer).full_copy
 
 
-def test_compaction_leaves_the_store_equal_to_the_warehouse(
-    warehouse: duckdb.DuckDBPyConnection, store_url: str
-) -> None:
+def test_the_store_equals_the_warehouse_after_compaction(warehouse: duckdb.DuckDBPyConnection, store_url: str) -> None:
     rng = random.Random(3)
     with DeltaStoreWriter(store_url) as writer:
         for day in range(DAYS):

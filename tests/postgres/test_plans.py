@@ -36,7 +36,7 @@ def reader(tmp_path: Path) -> Iterator[ReadConnection]:
     ],
     ids=["snapshot", "delta", "delta across scopes", "delta of many", "totals", "contents"],
 )
-def test_no_table_is_read_whole(reader: ReadConnection, sql: str) -> None:
+def test_no_query_of_a_device_scans_a_whole_table(reader: ReadConnection, sql: str) -> None:
     class Anything(dict[str, int]):
         def __missing__(self, name: str) -> int:
             return 1

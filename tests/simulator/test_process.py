@@ -49,7 +49,7 @@ def address(port: int) -> Iterator[str]:
     assert process.wait(timeout=10) == 0
 
 
-def test_the_process_says_where_it_listens_and_does_so(address: str) -> None:
+def test_the_process_prints_its_address_and_answers_there(address: str) -> None:
     assert httpx.get(address + "/control").status_code == 200
     answer = httpx.post(address + ENDPOINT, content=ENVELOPE)
     assert answer.status_code == 200
@@ -64,7 +64,7 @@ def test_a_connection_can_be_dropped_in_the_middle_of_an_answer(address: str) ->
     assert httpx.post(address + ENDPOINT, content=ENVELOPE).status_code == 200
 
 
-def test_a_second_process_does_not_share_the_port(address: str, port: int) -> None:
+def test_a_second_process_on_the_same_port_fails(address: str, port: int) -> None:
     second = start(port)
     _, errors = second.communicate(timeout=20)
     assert second.returncode == 1

@@ -15,13 +15,13 @@ CATALOG = Path(orchestration.__file__).parent / "objects.yaml"
 V2_SERVICES = [kind.name for kind in OBJECTS.values() if kind.top_level]
 
 
-def test_the_shipped_files_are_the_generated_ones() -> None:
+def test_the_shipped_wsdls_equal_the_generated_ones() -> None:
     shipped = {path.name: path.read_bytes() for path in SHIPPED.glob("*.wsdl")}
     assert shipped == all_wsdls(), "write them anew: python -m crm_simulator wsdl --out orchestration/crm/wsdl"
 
 
 @pytest.mark.parametrize("service", V2_SERVICES)
-def test_zeep_builds_a_query_from_the_file(service: str) -> None:
+def test_zeep_builds_a_query_from_the_wsdl(service: str) -> None:
     client = wsdl_client(SHIPPED / f"{service}.wsdl")
     row = {"searchspec": "[Id] = 'x'", "Id": {"_value_1": "", "sortorder": "ASC", "sortsequence": "1"}, "ModId": ""}
     rows = {"pagesize": 100, "startrownum": 0, "recordcountneeded": False, service: row}

@@ -31,7 +31,7 @@ def test_the_graph_shows_all_groups_in_the_order_in_which_data_flows(ui: Dagster
     ui.picture("graph")
 
 
-def test_the_preflight_report_is_read_in_its_run(ui: DagsterPages, desk: Desk) -> None:
+def test_the_preflight_report_is_shown_in_its_run(ui: DagsterPages, desk: Desk) -> None:
     ui.launch("preflight", "preflight-launch")
     desk.wait_for_run("preflight", SUCCESS)
     ui.see("RUN_SUCCESS")
@@ -40,7 +40,7 @@ def test_the_preflight_report_is_read_in_its_run(ui: DagsterPages, desk: Desk) -
     ui.picture("preflight")
 
 
-def test_an_alignment_file_is_tried_and_announced_before_the_crm_is_changed(ui: DagsterPages, desk: Desk) -> None:
+def test_an_alignment_file_is_dry_run_and_announced_before_the_crm_changes(ui: DagsterPages, desk: Desk) -> None:
     left, right = desk.territories()[2:4]
     names = desk.names()
     accounts = [row["Id"] for row in desk.records("Account") if row["TerritoryId"] == left]
@@ -64,7 +64,7 @@ def test_an_alignment_file_is_tried_and_announced_before_the_crm_is_changed(ui: 
         desk.expect_served(territory)
 
 
-def test_a_held_publication_is_seen_and_released_by_clicks(ui: DagsterPages, desk: Desk) -> None:
+def test_a_held_publication_is_shown_and_released_in_the_ui(ui: DagsterPages, desk: Desk) -> None:
     left, right = desk.territories()[:2]
     before = desk.published_seq()
     syncs = len(desk.runs("sync"))
@@ -84,7 +84,7 @@ def test_a_held_publication_is_seen_and_released_by_clicks(ui: DagsterPages, des
         desk.expect_served(territory)
 
 
-def test_territories_picked_in_the_dialog_are_rebuilt(ui: DagsterPages, desk: Desk) -> None:
+def test_territories_selected_in_the_dialog_are_rebuilt(ui: DagsterPages, desk: Desk) -> None:
     left, right = desk.territories()[2:4]
     names = [desk.names()[territory] for territory in (left, right)]
     desk.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 4, "events": False})
@@ -98,7 +98,7 @@ def test_territories_picked_in_the_dialog_are_rebuilt(ui: DagsterPages, desk: De
     ui.picture("rebuilt")
 
 
-def test_the_realign_job_tells_what_it_did_to_each_territory(ui: DagsterPages, desk: Desk) -> None:
+def test_the_realign_job_reports_its_changes_per_territory(ui: DagsterPages, desk: Desk) -> None:
     left, right = desk.territories()[1:3]
     names = [desk.names()[territory] for territory in (left, right)]
     desk.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 5, "events": False})
@@ -112,7 +112,7 @@ def test_the_realign_job_tells_what_it_did_to_each_territory(ui: DagsterPages, d
     ui.picture("realigned")
 
 
-def test_numbers_are_plotted_over_runs_and_publications_are_drawn(ui: DagsterPages, desk: Desk) -> None:
+def test_publications_and_metadata_are_plotted(ui: DagsterPages, desk: Desk) -> None:
     ui.asset("territory_deltas", "events")
     plot = ui.page.get_by_role("img", name="insert, update, delete").first
     expect(plot).to_be_visible(timeout=PATIENCE_MS)
@@ -125,7 +125,7 @@ def test_numbers_are_plotted_over_runs_and_publications_are_drawn(ui: DagsterPag
     ui.picture("plots")
 
 
-def test_a_pod_that_cannot_be_reached_is_waited_for(ui: DagsterPages, desk: Desk) -> None:
+def test_sync_resumes_after_the_crm_was_unreachable(ui: DagsterPages, desk: Desk) -> None:
     desk.control("faults", kind="html", times=1000)
     try:
         said = "the CRM cannot be asked"
@@ -145,7 +145,7 @@ def test_a_pod_that_cannot_be_reached_is_waited_for(ui: DagsterPages, desk: Desk
     desk.expect_served(territory)
 
 
-def test_after_27_days_without_reading_everything_is_loaded_again_by_itself(ui: DagsterPages, desk: Desk) -> None:
+def test_a_gap_of_27_days_causes_a_full_load_automatically(ui: DagsterPages, desk: Desk) -> None:
     left, right = desk.territories()[:2]
     desk.control("realign", **{"from": left, "to": right, "share": 0.1, "seed": 6, "events": False})
     desk.control("clock", advance_seconds=27 * 86_400)
@@ -166,7 +166,7 @@ def test_after_27_days_without_reading_everything_is_loaded_again_by_itself(ui: 
     ui.see("full_load")
 
 
-def test_no_event_of_any_run_holds_personal_data(desk: Desk) -> None:
+def test_no_event_of_any_run_contains_personal_data(desk: Desk) -> None:
     personal = desk.personal_data()
     assert len(personal) > 300
     text = "\n".join(event for run in desk.instance.get_runs() for event in desk.events_of(run.run_id))
