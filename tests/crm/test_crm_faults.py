@@ -145,7 +145,7 @@ def test_parallel_sessions_try_bad_credentials_exactly_once(connect: Connect, cr
     assert "ACME/reader" not in str(errors[0])
 
 
-def test_a_session_cookie_on_a_refused_login_does_not_cause_a_retry(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_session_cookie_in_a_refusal_does_not_cause_a_retry(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: Said(front_fault("SBL-ODU-01006", "Неверно"), headers={"Set-Cookie": "JSESSIONID=x"})
     with pytest.raises(CrmCredentialsError):
         client.query_page(PROBE, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,7 +14,6 @@ import pytest
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.backup import main
-from orchestration.catalog import load_catalog
 from orchestration.pipeline.backup import (
     BackupError,
     Manifest,
@@ -22,25 +22,29 @@ from orchestration.pipeline.backup import (
     restore_backup,
     verify_backup,
 )
-from orchestration.pipeline.derive import Guard, derive
+from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse, read_state
 from orchestration.settings import PipelineSettings
-from tests.pipeline.snapshot_rows import put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, put
 
-CATALOG = load_catalog()
-NO_GUARD = Guard(1.0, 10**6)
 START = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 - the warehouse stores UTC without zone
 NOW = START.replace(tzinfo=UTC) + timedelta(hours=5)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> PipelineSettings:
-    made = PipelineSettings(tmp_path / "home", lock_wait_seconds=1)
+@pytest.fixture(scope="module")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three publications; to be copied."""
+    home = tmp_path_factory.mktemp("published")
     for number in range(3):
-        publish(made, number)
-    return made
+        publish(PipelineSettings(home, lock_wait_seconds=1), number)
+    return home
+
+
+@pytest.fixture
+def settings(published_home: Path, tmp_path: Path) -> PipelineSettings:
+    return PipelineSettings(shutil.copytree(published_home, tmp_path / "home"), lock_wait_seconds=1)
 
 
 def publish(settings: PipelineSettings, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,10 +34,12 @@ from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 class Stores:
     """A warehouse and its delta store, with two publications: an account with a contact, which moved from T1 to T2."""
 
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DELTA_HOME", str(home))
+    def __init__(self, home: Path) -> None:
+        """In ``home``, which the environment has to name while they are used."""
         self.resource = WarehouseResource()
         self.path = home / "delta.sqlite"
+
+    def make(self) -> None:
         with self.resource.open() as connection:
             put(connection, "contact", "C", AccountId="A")
             for territory in ("T1", "T2"):
@@ -78,9 +81,20 @@ class Stores:
         return result
 
 
+@pytest.fixture(scope="module")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To be copied."""
+    home = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DELTA_HOME", str(home))
+        Stores(home).make()
+    return home
+
+
 @pytest.fixture
-def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
-    return Stores(tmp_path, monkeypatch)
+def stores(published_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
+    return Stores(shutil.copytree(published_home, tmp_path, dirs_exist_ok=True))
 
 
 PUBLICATION_FAULTS = {

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 
 from orchestration.assets.policy import FRESH
@@ -125,6 +126,7 @@ def test_the_readme_names_every_variable_that_the_code_reads() -> None:
     assert not {word for word in named if word not in readme and f"{word}_" not in readme}
 
 
+@pytest.mark.processes
 def test_loading_the_definitions_causes_no_warning() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import orchestration.definitions"],

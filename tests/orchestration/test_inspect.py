@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,20 @@ import pytest
 
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration import inspect
-from orchestration.catalog import load_catalog
 from orchestration.inspect.__main__ import main
 from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import locked, open_warehouse
-from tests.pipeline.snapshot_rows import put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, put
 
-CATALOG = load_catalog()
-NO_GUARD = Guard(1.0, 10**6)
 START = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 - the warehouse stores UTC without zone
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four publications: two accounts; an edit; a move from T1 to T2; a deletion."""
-    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, 1) as connection:
+@pytest.fixture(scope="module")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four publications: two accounts; an edit; a move from T1 to T2; a deletion. To be copied."""
+    folder = tmp_path_factory.mktemp("published")
+    with open_warehouse(folder / "warehouse.duckdb", CATALOG, 1) as connection:
         put(connection, "territory", "T1", TerritoryName="North")
         put(connection, "territory", "T2", TerritoryName="South")
         put(connection, "account", "A1", AccountName="Clinic", TerritoryId="T1")
@@ -42,9 +40,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         publish(connection, 2)
         put(connection, "account", "A1", "deleted")
         publish(connection, 3)
-        with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        with DeltaStoreWriter(folder / "delta.sqlite") as writer:
             replicate(connection, CATALOG, writer)
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def home(published_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
+    return shutil.copytree(published_home, tmp_path, dirs_exist_ok=True)
 
 
 def publish(connection: duckdb.DuckDBPyConnection, hour: int) -> None:

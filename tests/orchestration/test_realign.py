@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,9 +37,11 @@ LONG_AGO = NOW - timedelta(days=9)
 class Pipeline:
     """Three territories below one region, an account with an order in each; loaded and published."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, crm: FakeCrm) -> None:
         self.settings = PipelineSettings(home)
-        self.crm = FakeCrm(NOW)
+        self.crm = crm
+
+    def load(self) -> None:
         self.crm.tables = {
             "Territory": {
                 "R": {"TerritoryName": "Region", "ModifiedDate": LONG_AGO},
@@ -79,9 +83,19 @@ class Pipeline:
         return {str(row[0]) for row in rows}
 
 
+@pytest.fixture(scope="module")
+def loaded_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """To be copied."""
+    made = Pipeline(tmp_path_factory.mktemp("loaded"), FakeCrm(NOW))
+    made.load()
+    return made
+
+
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
-    return Pipeline(tmp_path)
+def pipeline(loaded_pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+    made = Pipeline(tmp_path, copy.deepcopy(loaded_pipeline.crm))
+    shutil.copy(loaded_pipeline.settings.warehouse_path, made.settings.warehouse_path)
+    return made
 
 
 def chosen(pipeline: Pipeline, **config: Any) -> tuple[list[str], list[str]]:

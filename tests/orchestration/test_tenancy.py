@@ -19,42 +19,24 @@ from orchestration.settings import SettingsError
 from orchestration.stream import runs_waiting
 from tests.e2e.system import PROJECT
 from tests.orchestration.alerts import Receiver, SensorTicks
+from tests.orchestration.instance_wide_names import instance_wide_names
 
 TAG = ".dagster/repository"
 OURS, THEIRS = {TAG: "__repository__@ours"}, {TAG: "__repository__@theirs"}
 
-DESCRIBE = """
-import json
-import dagster as dg
-from orchestration.definitions import defs
-from orchestration.partitions import territories
-graph = defs.resolve_asset_graph()
-repository = defs.get_repository_def()
-jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
-nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
-print(json.dumps({
-    "assets": [key.to_user_string() for key in graph.get_all_asset_keys()],
-    "checks": [f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys],
-    "pools": sorted({pool for node in nodes for pool in node.pools or ()}
-                    | {node.definition.pool for job in jobs for node in job.nodes if node.definition.pool}),
-    "partitions": [territories.name],
-    "lineage": sorted({dep.asset_key.to_user_string() for node in nodes
-                       for deps in (node.metadata["dagster/column_lineage"].deps_by_column.values()
-                                    if "dagster/column_lineage" in node.metadata else ())
-                       for dep in deps}),
-    "locations": sorted({job.run_tags.get(".dagster/repository", "") for job in jobs}),
-    "jobs": sorted(job.name for job in jobs),
-}))
-"""
 
-
-def described(tenant: str) -> dict[str, list[str]]:
-    done = subprocess.run(
-        [sys.executable, "-c", DESCRIBE],
-        cwd=PROJECT, env={**os.environ, "TENANT": tenant}, capture_output=True, text=True, check=False,
+def start_describing(tenant: str) -> subprocess.Popen[str]:
+    """A process of that tenant: names are fixed when modules are imported."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.orchestration.instance_wide_names"],
+        cwd=PROJECT, env={**os.environ, "TENANT": tenant}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, list[str]] = json.loads(done.stdout)
+
+
+def described_by(process: subprocess.Popen[str]) -> dict[str, list[str]]:
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    found: dict[str, list[str]] = json.loads(printed)
     return found
 
 
@@ -91,8 +73,11 @@ def tick(instance: dg.DagsterInstance) -> str:
     return str(result.skip_message)
 
 
+@pytest.mark.processes
 def test_all_instance_wide_names_are_prefixed_with_the_tenant() -> None:
-    plain, acme, zenith = described(""), described("acme"), described("zenith")
+    processes = [start_describing("acme"), start_describing("zenith")]
+    assert tenancy.TENANT == ""
+    plain, (acme, zenith) = instance_wide_names(), map(described_by, processes)
     for kind in ("assets", "checks", "pools", "partitions", "lineage"):
         assert plain[kind]
         assert sorted(acme[kind]) == sorted(f"acme/{name}" for name in plain[kind]), kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,11 @@ GUARD = Guard(max_share=0.3, min_rows=5)
 MOVED = 8
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+@pytest.fixture(scope="module")
+def published_warehouse(empty_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """T1 (North) with ten accounts of two children each, one contact also linked to an account of T2 (South)."""
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, wait_seconds=1) as connection:
+    path = Path(shutil.copy(empty_warehouse, tmp_path_factory.mktemp("published")))
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         for territory, name in (("T1", "North"), ("T2", "South")):
             put(connection, "territory", territory, TerritoryName=name)
         put(connection, "account", "B", TerritoryId="T2")
@@ -31,6 +33,13 @@ def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             put(connection, "order", f"O{n}", BusinessAccountId=f"A{n}")
         link(connection, "C0", {"A0", "B"})
         derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    return path
+
+
+@pytest.fixture
+def warehouse(published_warehouse: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    path = Path(shutil.copy(published_warehouse, tmp_path))
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         yield connection
 
 

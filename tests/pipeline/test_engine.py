@@ -65,6 +65,7 @@ def test_a_warehouse_without_indexes_gets_them_when_opened(tmp_path: Path) -> No
         assert result.inserted == 1
 
 
+@pytest.mark.processes
 def test_a_committed_derivation_survives_in_the_wal_when_its_process_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     with open_warehouse(path, CATALOG, wait_seconds=1) as connection:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -12,21 +10,19 @@ import pytest
 from orchestration.pipeline import stamps
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.stamps import HOURS_PER_ROUND, due_stamps, stamped_up_to
-from orchestration.pipeline.warehouse import open_warehouse
 from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 
 TERRITORIES = [f"T{number}" for number in range(5)]
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def warehouse(warehouse: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Two territories with an account each from the first publication; the others, one more in each publication."""
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, wait_seconds=1) as connection:
-        for together in (TERRITORIES[:2], *([one] for one in TERRITORIES[2:])):
-            for territory in together:
-                put(connection, "account", f"A{territory}", TerritoryId=territory)
-            derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
-        yield connection
+    for together in (TERRITORIES[:2], *([one] for one in TERRITORIES[2:])):
+        for territory in together:
+            put(warehouse, "account", f"A{territory}", TerritoryId=territory)
+        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    return warehouse
 
 
 def fresh(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -18,10 +18,16 @@ from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish
 from tests.delta_service.model import IDENTITY, START, World, change_set, full_copy, publication
 from tests.delta_service.test_writer import content_of
+from tests.e2e.system import wait_until
 from tests.postgres.cluster import new_location, shared_cluster
+
+pytestmark = pytest.mark.processes
 
 TERRITORIES = ("T-NORTH", "T-SOUTH")
 FIFTH = (5, WORLDS[4], WORLDS[3], TERRITORIES)
+
+WAITING_WRITERS = """SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'territory-delta writer' AND wait_event_type = 'Lock'"""
 
 Act = Callable[[DeltaStoreWriter], None]
 
@@ -77,7 +83,8 @@ def test_a_newer_writer_waits_for_the_current_commit_and_continues_from_it(
     def rows() -> Iterator[RowChange]:
         thread.start()
         yield RowChange("account", "A9", 1, 1, "{}")
-        assert not opened.wait(0.3), "the row of the fence is held by this transaction"
+        wait_until(lambda: shared_cluster().sql(WAITING_WRITERS) == [(1,)], 30, "the newer writer waits for the fence")
+        assert not opened.is_set(), "the row of the fence is held by this transaction"
 
     old_writer.apply(ChangeSet(publication(5), rows(), visibility_table([])))
     thread.join(30)

@@ -14,6 +14,8 @@ from tests.delta_service.conftest import NAMES, WORLDS, publish, service_of
 from tests.delta_service.model import IDENTITY
 from tests.postgres.cluster import Cluster
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
@@ -40,6 +42,12 @@ async def until(ask: Callable[[], Awaitable[httpx.Response]], status: int) -> ht
     return answer
 
 
+async def reached(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def assert_wait(answer: httpx.Response) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "store-unavailable"), answer.text
     assert answer.json()["action"] == "retry"
@@ -61,6 +69,7 @@ def test_the_service_answers_503_during_a_database_crash_and_recovers(cluster: C
             device = running.device("T-NORTH")
             cursor = await device.cursor()
             waiting = asyncio.create_task(device.get("north", since=cursor, wait=30))
+            await reached(lambda: running.service.watch.waiting == 1)
             await asyncio.to_thread(cluster.stop)
             # What is in memory goes on being right for a moment; then, and for what is not, the device has to wait.
             await until(lambda: device.get("north", since=1, limit=7), 503)
@@ -124,7 +133,7 @@ def test_a_lagging_replica_answers_what_it_has_and_503_for_the_rest(
             assert_wait(await there.post("/v1/reconcile", {"cursor": fresh, "buckets": buckets}))
 
             waiting = asyncio.create_task(there.get("/v1/delta", since=old, wait=30))
-            await asyncio.sleep(0.3)
+            await reached(lambda: behind.service.watch.waiting == 1)
             standby.sql("SELECT pg_wal_replay_resume()")
             assert (await waiting).json()["account"]["deleted"] == [{"rowId": "A2"}]
             answer = await until(lambda: there.get("/v1/delta", since=fresh), 200)

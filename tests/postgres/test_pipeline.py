@@ -23,6 +23,8 @@ from tests.pipeline.snapshot_rows import CATALOG, put
 from tests.pipeline.store_tables import STORE_HEADS, STORE_INTERVALS, STORE_VERSIONS
 from tests.postgres.cluster import new_location
 
+pytestmark = pytest.mark.processes
+
 STORE_BODIES_AS_TEXT = STORE_VERSIONS.replace("CAST(b.body AS TEXT)", "convert_from(b.body, 'UTF8')")
 WAREHOUSE_VERSIONS = """SELECT object, row_id, from_seq, to_seq, body FROM row_version
     LEFT JOIN row_body USING (object, row_id, from_seq)"""

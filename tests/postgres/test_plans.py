@@ -14,6 +14,8 @@ from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY
 from tests.postgres.cluster import new_location
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[ReadConnection]:

@@ -49,7 +49,7 @@ def test_an_update_without_events_still_changes_the_date(simulator: Simulator) -
     assert simulator.events() == []
 
 
-def test_an_event_can_become_visible_after_others_with_later_time_stamps(simulator: Simulator) -> None:
+def test_an_event_can_be_written_after_others_with_later_time_stamps(simulator: Simulator) -> None:
     one, other = (row["Id"] for row in simulator.records("Account")[:2])
     simulator.control("update", object="Account", id=one, fields={"Route": "1"})
     simulator.control("update", object="Account", id=other, fields={"Route": "1"}, event_age_seconds=30)

@@ -25,6 +25,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.processes
 def test_the_command_writes_the_company_specific_wsdls(tmp_path: Path) -> None:
     words = ["-m", "crm_simulator", "wsdl", "--out", str(tmp_path), "--custom-tags"]
     subprocess.run([sys.executable, *words], check=True)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections import Counter
 
+import pytest
+
 from crm_simulator.crm import Clock, Crm
 from crm_simulator.generator import generate
 from crm_simulator.schema import OBJECTS
@@ -22,6 +24,7 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others() -> None:
     assert data_set(3) != data_set(4)
 
 
+@pytest.mark.processes
 def test_the_names_do_not_depend_on_the_process() -> None:
     program = "from crm_simulator.vocabulary import countries; print(countries(1))"
     printed = {

@@ -13,6 +13,8 @@ import pytest
 from tests.ports import free_port
 from tests.simulator.conftest import ENDPOINT, TOKEN, query_body
 
+pytestmark = pytest.mark.processes
+
 ENVELOPE = (
     '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Header>'
     + TOKEN.format(password="another")
@@ -32,12 +34,12 @@ def start(port: int) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port() -> int:
     return free_port()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address(port: int) -> Iterator[str]:
     process = start(port)
     assert process.stdout is not None

@@ -10,7 +10,7 @@ from tests.e2e.system import wait_until
 from tests.ui.desk import PATIENCE_SECONDS, Desk
 from tests.ui.pages import PATIENCE_MS, DagsterPages
 
-pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+pytestmark = [pytest.mark.browser, pytest.mark.e2e, pytest.mark.processes]
 
 SUCCESS, FAILURE = DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE
 
