@@ -1,7 +1,5 @@
 """Alerts, against a receiver on this machine: what they say, what they keep to themselves, and that none is lost."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 
