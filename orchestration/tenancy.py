@@ -24,7 +24,7 @@ _REPOSITORY_TAG = ".dagster/repository"
 
 
 def tenant_from_environment() -> str:
-    """Empty where there is one tenant only. Raises ``SettingsError`` for a name that Dagster could not keep apart."""
+    """The setting ``TENANT``; empty without tenants. Raises ``SettingsError`` for an invalid name."""
     name = os.environ.get("TENANT", "")
     if name and not re.fullmatch("[a-z][a-z0-9_]{0,39}", name):
         raise SettingsError(f"TENANT={name!r} is no name of lower-case letters, digits and underscores")

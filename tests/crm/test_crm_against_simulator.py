@@ -1,4 +1,4 @@
-"""Every fault and every mischief of the simulator, over real HTTP: what the adapter does is read in the CRM's own log.
+"""Every fault and every damaged answer of the simulator, over real HTTP; requests are checked in the simulator's log.
 
 The expectations are complete in both directions: a line of the adapter's table that the simulator cannot produce fails,
 and so does a fault of the simulator that nothing here expects.
@@ -45,9 +45,9 @@ pytestmark = pytest.mark.processes
 
 ACCOUNT = load_catalog()["account"]
 ACTIVITY = load_catalog()["activity"]
-USED_UP = 1_000  # as often as it is asked for
+USED_UP = 1_000  # more often than a test sends requests
 
-# (code, case) of the simulator -> what is to be done. Codes not named here: Action.REFUSED.
+# (code, case) of the simulator -> the adapter's action. Codes without a case: Action.REFUSED.
 EXPECTED: dict[tuple[str, str], Action] = {
     **{(code, ""): Action.REFUSED for code in CODES if code not in CASES},
     ("SBL-ODU-01005", ""): Action.RETRY_AFTER,
@@ -68,7 +68,7 @@ EXPECTED: dict[tuple[str, str], Action] = {
     ("SessionInvalidated", ""): Action.RETRY,
     ("NestedTimers", ""): Action.RETRY,
 }
-# Action -> the error in the end, the pauses before, in seconds.
+# Action -> the final error, and the pauses before it in seconds.
 OUTCOMES: dict[Action, tuple[type[CrmError], list[float]]] = {
     Action.RETRY_AFTER: (CrmUnavailable, [0.25] * 19),
     Action.RETRY: (CrmUnavailable, [2.0, 4.0, 8.0, 16.0]),
@@ -104,7 +104,7 @@ MISCHIEF: dict[str, Action | None] = {
 
 
 class Simulator:
-    """A simulator process, and its log of what came in."""
+    """A simulator process and its log of requests."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=30)
@@ -150,7 +150,7 @@ def simulator(process: Simulator) -> Simulator:
 @pytest.fixture
 def connect(simulator: Simulator, pauses: list[float]) -> Iterator[Callable[..., CrmClient]]:
     def sleep(seconds: float) -> None:
-        if seconds > 0.1:  # what is shorter keeps the pace of a session
+        if seconds > 0.1:  # shorter ones keep the minimum gap between requests of a session
             pauses.append(seconds)
 
     with ExitStack() as stack:
@@ -173,7 +173,7 @@ def account_ids(simulator: Simulator, count: int) -> list[str]:
 
 
 def fault_of(code: str, case: str, language: str = "ENU") -> Fault:
-    """As the adapter reads it, without a wire between."""
+    """A fault as the adapter reads it, without HTTP."""
     xml = scripted(code, case, language).xml
     fault_code = re.findall("<faultcode[^>]*>([^<]*)", xml)
     codes = tuple(dict.fromkeys(re.findall(r"SBL-[A-Z]{3}-\d{5}", xml)))
@@ -286,7 +286,7 @@ def test_a_count_that_takes_too_long_returns_none(simulator: Simulator, connect:
 def test_a_wrong_password_is_tried_only_once_whatever_the_language_of_the_fault(
     simulator: Simulator, connect: Callable[..., CrmClient], language: str
 ) -> None:
-    """Without a session that could have ended, a text that nobody here reads is the password too."""
+    """Without a session that could have ended, a text in an unknown language also means the password."""
     simulator.order(kind="code", code="SBL-ODU-01006", case="credentials", language=language, times=USED_UP)
     client = connect()
     for _ in range(2):
@@ -319,7 +319,7 @@ def test_a_stateless_client_drops_the_cookie_of_an_ended_session(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits minutes, or unpacks 64 MiB, in a test."""
+    """Lower the limits, so that no test waits minutes or unpacks 64 MiB."""
     monkeypatch.setattr("orchestration.crm.transport.READ_TIMEOUT_SECONDS", 3.0)
     monkeypatch.setattr("orchestration.crm.transport.MAX_ANSWER_BYTES", 20 * 1024**2)
 
@@ -336,7 +336,7 @@ def test_persistent_damage_is_an_error_and_never_a_short_page(
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if kind in ("stall", "slow_body"):  # every attempt times out, so that no slow machine can be too slow
+    if kind in ("stall", "slow_body"):  # every attempt is to time out, also on a slow machine
         monkeypatch.setattr("orchestration.crm.transport.READ_TIMEOUT_SECONDS", 0.5)
     client = connect()
     simulator.order(kind=kind, times=USED_UP, seconds=4, megabytes=30)

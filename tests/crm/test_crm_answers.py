@@ -1,4 +1,4 @@
-"""What is made of answers: typed rows, rows put aside, and damage that is never taken for a short page."""
+"""Reading answers: typed rows, quarantined rows, and damaged answers, which are never taken for short pages."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_the_size_limit(
     monkeypatch.setattr("orchestration.crm.transport.MAX_ANSWER_BYTES", 4 * 1024**2)
     bomb = gzip.compress(b"<a>" + b" " * 100 * 1024**2, compresslevel=1)
     client = connect(sessions=1)
-    client.query_page(Query(CONTACT), 0)  # what is loaded once is loaded
+    client.query_page(Query(CONTACT), 0)  # so that one-time imports are not measured
     crm.say(Said(bomb, headers={"Content-Type": "text/xml", "Content-Encoding": "gzip"}))
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""What is done about each fault of the CRM."""
+"""How each fault of the CRM is handled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.crm.wire import CONTACT, FakeCrm, Said, envelope, front_fault, manage
 Connect = Callable[..., CrmClient]
 PROBE = Query(CONTACT)
 
-# (codes, text, error once final, requests sent until then)
+# (codes, text, final error, requests sent)
 LINES = [
     (("SBL-ODU-01005",), "Please try again", CrmUnavailable, 20),
     (("SBL-ODU-01006",), "RIP_WAIT_ERROR_TIMEOUT", CrmTooHeavy, 3),

@@ -1,4 +1,4 @@
-"""Reading everything while the rows change, and reading by id."""
+"""Reading all rows while they change, and reading rows by id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Connect = Callable[..., CrmClient]
 
 
 class Table:
-    """Rows as a CRM keeps them, queried anew for each page; ``between`` runs before every answer."""
+    """The rows of a CRM, queried again for each page; ``between`` runs before every answer."""
 
     def __init__(self, count: int) -> None:
         self.ids = [f"1-{n:05}" for n in range(count)]
@@ -111,7 +111,7 @@ def test_a_row_that_exists_throughout_is_never_lost() -> None:
 
 
 class AnyTime(Executor):
-    """Does what it is given at once, or not before somebody wants to know."""
+    """Runs a function at once, or only when its result is needed."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -127,7 +127,7 @@ class AnyTime(Executor):
 
 
 def test_no_row_is_lost_when_pages_are_fetched_ahead_in_any_order() -> None:
-    """Again on random histories; what was fetched ahead may be much older or newer than what it follows."""
+    """On random histories; a page fetched ahead may be much older or newer than the page before it."""
     fetched_ahead = 0
     for seed in range(3000):
         table = Churn(seed)
@@ -142,7 +142,7 @@ def test_no_row_is_lost_when_pages_are_fetched_ahead_in_any_order() -> None:
             nonlocal fetched_ahead
             before = len(executor.submitted)
             page = ahead(row, table.size, table.chance.randrange(5))
-            # One that was on its way is not submitted again.
+            # A page that was already requested is not submitted again.
             fetched_ahead += (row, table.size) not in executor.submitted[before:]
             return page
 
@@ -248,7 +248,7 @@ def test_a_page_skipped_as_past_the_end_is_fetched_when_it_is_needed() -> None:
     with ThreadPoolExecutor(1) as executor:
         ahead = ReadAhead(fetch, executor, sessions=4, expected_pages=8)
         ahead(0, 10, more_pages=7)
-        executor.submit(lambda: None).result()  # whatever was to be fetched ahead is
+        executor.submit(lambda: None).result()  # all pages to be fetched ahead have been fetched
         table.ids += [f"2-{n}" for n in range(10)]
         assert ahead(63, 10, more_pages=0) == table.ids[63:]
 
@@ -299,7 +299,7 @@ def test_quarantined_rows_keep_their_place_in_the_order(client: CrmClient, crm: 
     bad = {row_id: row(row_id, "<Visits>x</Visits>") for row_id in table.ids[::7]}
 
     def answer(asked: Asked) -> bytes:
-        if len(crm.asked) == 5:  # each page with a bad row is asked for twice
+        if len(crm.asked) == 5:  # each page with a bad row is requested twice
             table.ids.remove("1-00198")
         part = table.ids[asked.start : asked.start + 100]
         return page(*(bad.get(i) or row(i) for i in part), last=asked.start + 100 >= len(table.ids))
@@ -482,7 +482,7 @@ def test_the_modification_log_can_be_queried_like_an_object() -> None:
 def test_an_interrupted_reading_resumes_and_steps_back_until_pages_overlap(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = table = Table(250)
     everything, seen = list(table.ids), table.ids[:120]
-    del table.ids[:60]  # while nobody reads: what stood at row 119 stands at row 59 now
+    del table.ids[:60]  # before reading resumes: row 119 has become row 59
     pages = client.read(Query(CONTACT), start_row=119, seen=seen)
     assert [r.id for found in pages for r in found.rows] == everything[120:]
     assert [asked.start for asked in crm.asked][:2] == [119, 19]

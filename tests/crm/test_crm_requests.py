@@ -1,4 +1,4 @@
-"""What is sent."""
+"""The requests that the client sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clock, deleted items, login sessions, pace and settings."""
+"""Clock, deleted items, login sessions, request rate and settings."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_bad_credentials_are_an_error_although_the_date_header_is_there(client: 
 
 
 class Bin:
-    """A Deleted Items list in the zone of New York."""
+    """A Deleted Items list in the time zone of New York."""
 
     def __init__(self, count: int) -> None:
         start = datetime(2012, 3, 1, 3, 0, 0, tzinfo=UTC)
@@ -141,7 +141,7 @@ def test_a_deleted_items_list_without_access_is_empty_with_a_warning(
 
 
 class Pod:
-    """A CRM with login sessions that can be ended; speaks no language we know."""
+    """A CRM with login sessions that can be ended, and messages in an unknown language."""
 
     def __init__(self) -> None:
         self.sessions: set[str] = set()

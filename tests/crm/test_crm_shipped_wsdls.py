@@ -1,4 +1,4 @@
-"""The shipped WSDLs and the default catalog fit each other."""
+"""The shipped WSDLs have every object and field of the default catalog."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES: list[Shape] = [*load_catalog(), MODIFICATION_TRACKING]
 
 
 def assert_valid(request: Request) -> None:
-    """Against the WSDL's own schemas, by libxml2 and not by what built it."""
+    """Validate against the WSDL's own schemas with libxml2, which did not build the request."""
     definitions = etree.parse(request.operation.path).getroot()
     schemas = {schema.get("targetNamespace", ""): schema for schema in definitions.iter("{*}schema")}
     for schema in schemas.values():

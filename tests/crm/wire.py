@@ -1,4 +1,4 @@
-"""The CRM's side of the wire, in miniature: WSDLs by the pattern, envelopes, and a scripted HTTP server."""
+"""A small fake of the CRM's web services: WSDLs, envelopes, and a scripted HTTP server."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ Answerer = Callable[[Asked], "bytes | Said"]
 
 
 class FakeCrm:
-    """Plays its script, then asks ``answer``."""
+    """Answers from its script, then by ``answer``."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -249,7 +249,7 @@ class _Server(ThreadingHTTPServer):
     crm: FakeCrm
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is part of the play."""
+        """Clients may disconnect; that is no error here."""
 
 
 class _Handler(BaseHTTPRequestHandler):

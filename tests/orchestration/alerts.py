@@ -1,4 +1,4 @@
-"""A receiver of alerts, and the sensors that send them, ticked by hand."""
+"""A receiver of alerts, and sensors whose ticks the test evaluates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dagster as dg
 
 
 class Receiver:
-    """Keeps what is posted; answers with ``status``."""
+    """Keeps the bodies posted to it; answers with ``status``."""
 
     def __init__(self) -> None:
         self.status = 204
@@ -35,7 +35,7 @@ class Receiver:
 
 
 class SensorTicks:
-    """A sensor, ticked as the daemon does; ``reason`` is what the last tick said."""
+    """A sensor, evaluated as the daemon does; ``reason`` is why the last tick was skipped."""
 
     def __init__(self, sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> None:
         self.sensor, self.instance = sensor, instance

@@ -1,4 +1,4 @@
-"""Every error that can end a run is in the table of what to do."""
+"""Every error that can end a run has advice on what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestration.pipeline.alignment import AlignmentFileError
 
 
 def errors() -> set[type[Exception]]:
-    """Error classes of ours. Those with an underscore never leave their module."""
+    """Our own error classes. Private ones never leave their module."""
     return {
         value
         for module, content in list(sys.modules.items())

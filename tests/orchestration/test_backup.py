@@ -1,4 +1,4 @@
-"""Copies of the stores, and what a restored warehouse says to cursors from a history that was lost."""
+"""Backup and restore of the stores, and the fate of cursors from a history that was lost."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_backup_includes_what_a_killed_run_committed_to_the_wal(settings: Pipe
     with duckdb.connect(str(settings.warehouse_path)) as connection:
         connection.execute("SET checkpoint_threshold = '1TB'")
         connection.execute("INSERT INTO state VALUES ('late', 'yes')")
-        # As kill -9 leaves it: the file, and a log that was not folded into it.
+        # As kill -9 leaves it: the file, and a write-ahead log that was not merged into it.
         aside = tmp_path / "killed"
         aside.mkdir()
         for path in settings.delta_home.glob("warehouse.duckdb*"):
@@ -106,7 +106,7 @@ def test_a_restore_after_a_loss_invalidates_all_older_cursors_and_seqs(
     assert replaced is not None
     with duckdb.connect(str(replaced), read_only=True) as old:
         assert newest(old) == lost_seq
-    # Until the next sync has read the gap, devices are answered from what is there.
+    # Until the next sync, devices are served from the old store.
     assert store_state(settings)[1] == lost_seq
     publish(settings, 9)
     epoch, seq, horizon = store_state(settings)

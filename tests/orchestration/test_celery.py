@@ -1,4 +1,4 @@
-"""What a tenant's launcher says of runs, by a broker that is told what to answer; the rest is in tests/distributed."""
+"""Health of runs as a tenant's launcher reports it, with a scripted broker; more is in tests/distributed."""
 
 from __future__ import annotations
 

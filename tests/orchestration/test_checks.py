@@ -1,4 +1,4 @@
-"""Checks on real tables: each fails when the data is wrong, says what to do, and keeps what is wrong from devices."""
+"""Asset checks on real tables: each fails on wrong data, says what to do, and keeps wrong data from devices."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def stores(published_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 PUBLICATION_FAULTS = {
     "visible_rows_have_a_body": "DELETE FROM row_body WHERE object = 'account' AND from_seq = 2",
     "moves_balance": "UPDATE visibility SET from_seq = 2 WHERE territory = 'T1' AND object = 'account'",
-    # The contact stays where its account no longer is.
+    # The contact stays in a territory that its account has left.
     "no_orphan_child": "UPDATE visibility SET to_seq = 9007199254740991 WHERE territory = 'T1' AND object = 'contact'",
     "intervals_do_not_overlap": "INSERT INTO visibility SELECT territory, object, row_id, 0, 2 FROM visibility"
     " WHERE territory = 'T1' AND object = 'account'",
@@ -108,7 +108,7 @@ PUBLICATION_FAULTS = {
 
 
 def failing(stores: Stores, name: str) -> dg.AssetCheckResult:
-    """The result of a check whose data was tampered with."""
+    """The result of a check after its data was damaged."""
     if name in PUBLICATION_FAULTS:
         stores.warehouse(PUBLICATION_FAULTS[name])
         return stores.publication_checks()[name]
@@ -166,7 +166,7 @@ def test_a_wrong_publication_still_blocks_after_a_later_one(stores: Stores, name
 def test_publications_left_unchecked_by_a_killed_run_are_checked_by_the_next_run(stores: Stores) -> None:
     assert all(result.passed for result in stores.publication_checks().values())
     with stores.resource.open() as connection:
-        # Content that is superseded, and a row that is gone, before anything is checked.
+        # A superseded version and a deleted row, before anything is checked.
         for state, name in (("live", "renamed"), ("live", "again"), ("deleted", "again")):
             put(connection, "account", "A", state, TerritoryId="T2", AccountName=name)
             stores.publish(connection)

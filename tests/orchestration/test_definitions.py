@@ -1,4 +1,4 @@
-"""What Dagster loads: names that operators use must not change unseen."""
+"""The definitions that Dagster loads: names that operators use must not change unnoticed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_instance_settings_limit_the_writer_pool_to_one_run() -> None:
 
 
 def test_assets_become_stale_only_after_missed_heartbeats() -> None:
-    """A quiet CRM makes nothing stale: each heartbeat's sync materializes all that has a policy."""
+    """While the CRM is quiet, each heartbeat's sync materializes all assets that have a freshness policy."""
     graph = defs.resolve_asset_graph()
     policies = {key: graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
     watched = {key: policy for key, policy in policies.items() if policy is not None}

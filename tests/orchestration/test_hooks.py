@@ -1,4 +1,4 @@
-"""Alerts, against a receiver on this machine: what they say, what they keep to themselves, and that none is lost."""
+"""Alerts, sent to a local receiver: what they contain, what they must not contain, and that none is lost."""
 
 import json
 from datetime import UTC, datetime, timedelta

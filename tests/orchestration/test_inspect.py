@@ -1,4 +1,4 @@
-"""Questions to the warehouse and to the delta store: both give the same answers, and none of them writes."""
+"""Queries to the warehouse and to the delta store: both give the same answers, and neither is changed."""
 
 from __future__ import annotations
 

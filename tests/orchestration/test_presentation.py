@@ -1,4 +1,4 @@
-"""What assets say of themselves: shown in place by the UI, with links where there is a service."""
+"""Metadata of assets: short enough for the UI to show inline, with links if the service is known."""
 
 from __future__ import annotations
 

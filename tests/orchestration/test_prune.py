@@ -1,4 +1,4 @@
-"""Old runs are forgotten, and nothing that anybody still goes by is forgotten with them."""
+"""Old runs are deleted, but no records that are still needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which territories a re-alignment names, and what is told while they are read."""
+"""Which territories a realignment selects, and what it reports while reading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the sensor launches a run, on a real (ephemeral) instance and a CRM that only counts."""
+"""When the sensor launches a run, with a real (ephemeral) instance and a CRM that can only count."""
 
 from __future__ import annotations
 

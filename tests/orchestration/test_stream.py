@@ -1,4 +1,4 @@
-"""When a resident run makes way, and what it leaves on record; on a real (ephemeral) instance."""
+"""When a stream run ends for waiting runs, and what it records; with a real (ephemeral) instance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.pipeline.fake_crm import FakeCrm
 
 
 class CountedCrm(FakeCrm):
-    """The fake CRM, with the meter that the stream reads."""
+    """The fake CRM with the count of operations that the stream reads."""
 
     operations_spent = 0
 
@@ -40,7 +40,7 @@ def crm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CountedCrm:
 
 
 def queued(job: str, pools: set[str] | None) -> Any:
-    """A run as the instance tells of it; one that has not been looked at yet has no pools."""
+    """A queued run as the instance returns it; ``pools`` is None while the queue has not looked at it."""
     concurrency = None if pools is None else SimpleNamespace(all_pools=pools)
     return SimpleNamespace(job_name=job, run_op_concurrency=concurrency)
 
@@ -79,7 +79,7 @@ def test_the_stream_ends_immediately_for_a_waiting_run(
 
 
 def after_looks(monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
-    """The stream is asked to make way after so many looks at the CRM."""
+    """Let a run wait for the warehouse after so many polls of the CRM."""
     answers = iter([*([] for _ in range(looks)), ["sweep"]])
     monkeypatch.setattr(streaming, "runs_waiting", lambda _: next(answers))
 
@@ -112,7 +112,7 @@ def test_syncs_that_find_nothing_leave_no_records(
     instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_looks(monkeypatch, 6)
-    # The probe never agrees with what was read: each look is a sync.
+    # The probe always finds a difference: each poll is a sync.
     monkeypatch.setattr(streaming, "due_by_probe", lambda *_: "always")
     result = run(instance)
     assert len(records(instance, result, "modification_records")) == 2, "the load, and the sync after it"

@@ -1,4 +1,4 @@
-"""Two tenants in one Dagster instance: nothing that Dagster keeps for the whole instance is named alike for both."""
+"""Two tenants in one Dagster instance: names that Dagster keeps instance-wide differ between them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def described_by(process: subprocess.Popen[str]) -> dict[str, list[str]]:
 
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process belongs to the tenant ``ours``; names that were fixed when modules were read stay plain."""
+    """This process belongs to the tenant ``ours``; names fixed at import stay without prefix."""
     monkeypatch.setattr(tenancy, "TENANT", "ours")
     monkeypatch.setattr(tenancy, "RUN_TAGS", OURS)
 
@@ -119,7 +119,7 @@ def test_failed_runs_of_another_tenant_do_not_delay_the_sensor(instance: dg.Dags
 def test_a_stream_ends_only_for_waiting_runs_of_its_own_tenant(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A queued run cannot be made without a daemon: what is asked for is looked at instead.
+    # A queued run cannot be created without a daemon, so the filter of the query is checked.
     asked: list[dg.RunsFilter] = []
 
     def get_runs(wanted: dg.RunsFilter) -> list[dg.DagsterRun]:

@@ -1,4 +1,4 @@
-"""Rows put straight into a warehouse's snapshots, as a hydration would leave them, and the view published of them."""
+"""Rows written directly to a warehouse's snapshots, as a hydration leaves them, and the view published from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delta store's tables in the warehouse's words, to compare the two."""
+"""The delta store's tables with the warehouse's ids, to compare the two."""
 
 from __future__ import annotations
 

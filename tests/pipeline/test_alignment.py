@@ -1,4 +1,4 @@
-"""An alignment file: what it would move is what moves, and what was announced passes the guard."""
+"""Alignment files: the dry run predicts what moves, and announced moves pass the guard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compaction forgets what is beyond the horizons and changes no answer inside them."""
+"""Compaction deletes history beyond the horizons and changes no answer inside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derivation on random histories: after every publication the tables are what a plain model says."""
+"""Derivation on random histories: after every publication the tables equal a simple model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = dict[str, str | None]
 
 
 class Model:
-    """What should be visible, worked out the slow way."""
+    """What should be visible, computed in the simplest way."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, Row] = {}

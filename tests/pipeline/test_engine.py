@@ -1,4 +1,4 @@
-"""What the pipeline relies on in DuckDB, and what a version of it once got wrong."""
+"""Behaviour of DuckDB that the pipeline relies on, and an error of an earlier version."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from orchestration.pipeline.warehouse import CONFIG, MOST_ROWS_LOOKED_UP, newest
 from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 
 ACCOUNTS = 2 * MOST_ROWS_LOOKED_UP
-"""So many that the whole of them is scanned, and a few are looked up."""
+"""So many that all of them are scanned, while a few are looked up in an index."""
 
 
 def test_rows_of_a_large_insert_after_an_empty_one_in_a_transaction_can_be_joined() -> None:
-    """DuckDB 2.0.0 spoilt the table's statistics: joins missed all rows, for good. 2.0.1 does not."""
+    """DuckDB 2.0.0 damaged the table's statistics, so that joins missed all rows permanently; 2.0.1 does not."""
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE source AS SELECT range::VARCHAR AS row_id FROM range(200000)")
         connection.execute("CREATE TABLE target (row_id VARCHAR)")
@@ -83,7 +83,7 @@ def test_a_committed_derivation_survives_in_the_wal_when_its_process_is_killed(t
     with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         assert newest_seq(connection) == 2
         assert not any(differences(connection).values())
-        put(connection, "account", "A7", TerritoryId="T8")  # few rows: found by the index that the log brought back
+        put(connection, "account", "A7", TerritoryId="T8")  # few rows: found by the index recovered from the log
         result = derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
         assert result is not None
         assert (result.inserted, result.deleted) == (1, 1)

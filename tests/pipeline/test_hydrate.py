@@ -1,4 +1,4 @@
-"""Reading rows as the work list asks: tombstones with their proof, children that follow, loads that resume."""
+"""Reading the rows on the work list: confirmed deletions, children of changed rows, loads that resume."""
 
 from __future__ import annotations
 

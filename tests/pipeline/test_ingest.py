@@ -1,4 +1,4 @@
-"""Reading the log: windows, slices, and what events ask for."""
+"""Reading the modification log: windows, slices, and the reads that events request."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_requests_name_their_reason() -> None:
 
 
 class HeavyCrm(FakeCrm):
-    """Cannot answer a window of the log that is longer than a minute."""
+    """Answers no query for more than a minute of the log."""
 
     def read(self, query: Query, *_: object, **__: object) -> Iterator[Page]:
         low, high = (datetime.fromisoformat(text) for text in query.searchspec.split("'")[1::2])

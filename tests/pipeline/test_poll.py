@@ -1,4 +1,4 @@
-"""The log's edges as a poll meets them: a lapse too long for it, names nobody knows, a budget that ends in between."""
+"""Edge cases of a poll: a gap longer than the log, unknown names, a budget that runs out."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def test_only_a_gap_of_more_than_25_days_causes_a_full_load(bench: Bench, days: 
     bench.event("WriteRecordUpdated", "Account", "A")
     bench.crm.now += timedelta(days=days)
     if full_load:
-        # The log no longer has it.
+        # The log no longer has the event.
         bench.crm.tables["ModificationTracking"].clear()
     result = poll(bench.open, bench.crm, CATALOG, bench.settings)
     assert result.full_load is full_load
-    # Either way the check of the log says how long nobody had read it.
+    # Either way the result says how long the log was not read.
     assert days - 1 < result.unread / timedelta(days=1) < days + 1
     bench.hydrate()
     assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("renamed",)]

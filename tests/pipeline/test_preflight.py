@@ -1,4 +1,4 @@
-"""The preflight report: what is good, what needs a look, and what is not usable."""
+"""The preflight report: good findings, warnings and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Territories are marked as changed once an hour, a bounded number at a time, and each at least once a week."""
+"""Changed territories are marked once an hour, a limited number at a time, and each territory at least once a week."""
 
 from __future__ import annotations
 

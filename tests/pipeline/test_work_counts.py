@@ -1,4 +1,4 @@
-"""The work of a publication follows the change, not the store: counted in statements, rows, pages, not in seconds."""
+"""The work of a publication grows with the change, not with the store; counted in statements, rows and pages."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SMALL_ACCOUNTS, LARGE_ACCOUNTS = 400, 4_000
 TERRITORIES = 20
 CONTACTS_AN_ACCOUNT = 3
 FEW, MANY = 10, 40
-# A little above what they are: one statement more for each row, or each object, is far beyond.
+# A little above the measured counts: one statement more per row or per object would exceed them by far.
 MOST_STATEMENTS_WITHOUT_CHANGE = 24
 MOST_STATEMENTS_OF_CHANGED_CONTACTS = 40
 MOST_STATEMENTS_OF_MOVED_ACCOUNTS = 76
 MOST_PAGES_A_CHANGED_ROW = 3
 MOST_ROWS_BEGUN = 2 * 2_048
-"""A scan that turns out to have nothing to look for has begun a block of rows by then."""
+"""DuckDB reads one block of rows before it notices that a scan has nothing to find."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Work:
     statements: int
     """DuckDB statements of the derivation."""
     rows_scanned: int
-    """Rows of all tables, temporary ones too, that DuckDB read for the derivation, as its profile tells."""
+    """Rows of all tables, including temporary ones, that DuckDB read for the derivation, by its profile."""
     rows_looked_at: int
     """Memberships and versions that the derivation gathered."""
     bodies: int
@@ -70,7 +70,7 @@ class Counting:
         result = self._connection.execute(sql, *parameters).fetchall()
         self._connection.execute("PRAGMA disable_profiling")
         profile = self._profile.read_text()
-        # Updates find rows by their place: the engine walks over the table's places, at 2 ns each, for that.
+        # Updates find rows by row number: the engine walks over all row numbers of the table, at 2 ns each.
         if profile and not re.search("^UPDATE ", sql, re.MULTILINE):
             self.rows_scanned += json.loads(profile)["query"]["total_rows_scanned"]
         return cast(duckdb.DuckDBPyConnection, Fetched(result))
@@ -91,7 +91,7 @@ class Stores:
     warehouse: duckdb.DuckDBPyConnection
     writer: DeltaStoreWriter
     store: apsw.Connection
-    """The writer's own."""
+    """The writer's own connection."""
     folder: Path
 
     def set(self, obj: str, assignment: str, rows: str) -> None:
@@ -122,7 +122,7 @@ class Stores:
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stores, Stores]]:
-    """A small and a large one, published."""
+    """A small and a large store, published."""
     with ExitStack() as stack:
         made = []
         for accounts in (SMALL_ACCOUNTS, LARGE_ACCOUNTS):
@@ -153,7 +153,7 @@ def test_without_a_change_nothing_is_read_or_written(stores: tuple[Stores, Store
         work = one.publish()
         assert work.statements <= MOST_STATEMENTS_WITHOUT_CHANGE
         assert (work.rows_looked_at, work.bodies, work.deltas) == (0, 0, 0)
-        assert work.store_rows <= 1  # how fresh the store is
+        assert work.store_rows <= 1  # the time up to which the store is current
 
 
 def test_the_cost_of_changed_rows_does_not_grow_with_the_store(stores: tuple[Stores, Stores]) -> None:
@@ -181,9 +181,9 @@ def test_the_cost_of_moved_rows_follows_their_number_and_no_body_of_a_child_is_w
             works.append(one.publish())
         few, many = works
         rows = 1 + CONTACTS_AN_ACCOUNT
-        assert (few.bodies, many.bodies) == (FEW, MANY)  # an account's text tells its territory
+        assert (few.bodies, many.bodies) == (FEW, MANY)  # an account's body contains its territory
         assert (few.deltas, many.deltas) == (2 * rows * FEW, 2 * rows * MANY)
-        assert few.rows_looked_at == 3 * rows * FEW  # where they were, where they go, their versions
+        assert few.rows_looked_at == 3 * rows * FEW  # old territory, new territory, versions
         assert many.rows_looked_at == 3 * rows * MANY
         assert few.statements == many.statements <= MOST_STATEMENTS_OF_MOVED_ACCOUNTS
         assert many.store_rows <= (MANY / FEW) * few.store_rows

@@ -1,4 +1,4 @@
-"""The pipeline's side of the store, on PostgreSQL: publications, full copies, compaction, and the checks of them."""
+"""Publications, full copies, compaction and their checks with a delta store on PostgreSQL."""
 
 from __future__ import annotations
 

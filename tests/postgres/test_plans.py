@@ -1,4 +1,4 @@
-"""What a device asks is answered through the indexes made for it, whatever PostgreSQL knows of the tables' sizes."""
+"""Queries of devices use their indexes, whatever statistics PostgreSQL has about the tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[ReadConnection]:
-    """Of an empty store, where reading a table whole would seem cheapest."""
+    """A reader of an empty store, where the planner would prefer to scan whole tables."""
     location = new_location("postgres", tmp_path)
     with DeltaStoreWriter(location) as writer, closing(engine_at(location).open_reader()) as reader:
         writer.initialise(IDENTITY)

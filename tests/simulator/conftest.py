@@ -43,7 +43,7 @@ class Answer:
 
     @property
     def rows(self) -> list[dict[str, str | None]]:
-        """Each row's plain fields; an empty element is an empty text."""
+        """Each row's fields; an empty element is an empty text."""
         return [{etree.QName(cell).localname: cell.text or "" for cell in row} for row in self.rows_element]
 
     @property
@@ -66,7 +66,7 @@ class Simulator:
     http: TestClient
 
     def send(self, body: str, action: str | None = None, header: str | None = None, **headers: str) -> httpx.Response:
-        """Post an envelope with this body; the right token stands in the header unless another is given."""
+        """Post an envelope with this body, and with the right token in its header unless another is given."""
         header = TOKEN.format(password="simulator-only") if header is None else header
         envelope = (
             '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/">'

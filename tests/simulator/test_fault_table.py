@@ -1,4 +1,4 @@
-"""Each fault of the CRM that a script can order, in its shape."""
+"""Each fault of the CRM that a test can order, in its documented form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAIRS = {
     "SBL-DAT-00523": ["(SBL-DAT-00523)", "(SBL-EAI-04401)"],
 }
 ALONE = {"SBL-EAI-04376", "SBL-EAI-04447", "SBL-EAI-04471", "SBL-EAI-04397", "SBL-SBL-00000"}
-# The codes of the facts, by the way: so that none is dropped unseen.
+# All documented codes, so that none is removed unnoticed.
 DOCUMENTED = """
     SBL-ODU-01005 SBL-ODU-01006 SBL-ODU-01007 SBL-ODU-01008 SBL-ODU-01011 SBL-SBL-70172 SBL-DAT-00553 SBL-EAI-04376
     SBL-DAT-00407 SBL-DBC-00112 SBL-EAI-04447 SBL-EAI-04471 SBL-EAI-04316 SBL-EAI-04127 SBL-EAI-04378 SBL-EAI-04403

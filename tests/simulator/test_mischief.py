@@ -1,4 +1,4 @@
-"""Answers that are cut, replaced, broken or hostile in form."""
+"""Answers that are truncated, replaced, malformed or hostile."""
 
 from __future__ import annotations
 

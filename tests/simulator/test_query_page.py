@@ -113,7 +113,7 @@ def test_each_page_runs_the_query_again(simulator: Simulator) -> None:
     first = simulator.query("Account", BY_ID, pagesize=30).ids
     simulator.control("delete", object="Account", id=first[0])
     second = simulator.query("Account", BY_ID, pagesize=30, startrownum=30).ids
-    assert len(second) == 29  # one row has slipped onto the page already read
+    assert len(second) == 29  # one row has moved to the page already read
 
 
 def test_joined_fields_follow_the_record_they_are_joined_from(simulator: Simulator) -> None:

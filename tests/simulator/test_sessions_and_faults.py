@@ -11,7 +11,7 @@ LOGIN = {"UserName": "DEMO/INTEGRATION", "Password": "simulator-only"}
 
 @pytest.fixture
 def slow() -> Simulator:
-    """A CRM that wants a minute between two requests of a session."""
+    """A CRM that requires a minute between two requests of a session."""
     return make_simulator(min_interval_ms=60_000)
 
 
