@@ -70,9 +70,9 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     if due is None:
         assert last is not None
         try:
-            reason = due_by_probe(_crm(), last)
+            reason = due_by_probe(crm_client(), last)
             if reason is None:
-                reason, state = due_by_untracked(_crm(), load_catalog(), last, state, now)
+                reason, state = due_by_untracked(crm_client(), load_catalog(), last, state, now)
         except CrmError as error:
             return dg.SensorResult(skip_reason=f"the CRM cannot be asked: {error}", cursor=state.dump())
         if reason is None:
@@ -105,6 +105,6 @@ def last_poll(instance: dg.DagsterInstance) -> LastPoll | None:
 
 
 @cache
-def _crm() -> CrmClient:
+def crm_client() -> CrmClient:
     """One client for the life of the code server: WSDLs are parsed once."""
     return CrmClient(CrmSettings.from_environment())

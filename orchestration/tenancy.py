@@ -23,14 +23,15 @@ _REPOSITORY_TAG = ".dagster/repository"
 """Dagster puts it on each run that a sensor, a schedule or a person at the UI launches: ``repository@location``."""
 
 
-def _from_environment() -> str:
+def tenant_from_environment() -> str:
+    """The setting ``TENANT``; empty without tenants. Raises ``SettingsError`` for an invalid name."""
     name = os.environ.get("TENANT", "")
     if name and not re.fullmatch("[a-z][a-z0-9_]{0,39}", name):
         raise SettingsError(f"TENANT={name!r} is no name of lower-case letters, digits and underscores")
     return name
 
 
-TENANT = _from_environment()
+TENANT = tenant_from_environment()
 LOCATION = TENANT or "territory_delta"
 """The code location's name in the workspace, and that of the queue from which the tenant's worker takes runs."""
 RUN_TAGS = {_REPOSITORY_TAG: f"{_REPOSITORY}@{TENANT}"} if TENANT else {}

@@ -25,7 +25,7 @@ def crm() -> Iterator[FakeCrm]:
 
 @pytest.fixture
 def pauses() -> list[float]:
-    """The seconds that clients were told to sleep; nobody sleeps."""
+    """The seconds that clients would have slept; no test really sleeps."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""What is made of answers: typed rows, rows put aside, and damage that is never taken for a short page."""
+"""Reading answers: typed rows, quarantined rows, and damaged answers, which are never taken for short pages."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ import pytest
 
 from orchestration.catalog import FieldType
 from orchestration.crm import CrmAnswerError, CrmClient, CrmTooHeavy, CrmUnavailable, Query
-from orchestration.crm import session as crm_session
+from orchestration.crm.faults import Action
+from orchestration.crm.rows import Page
+from orchestration.crm.session import ATTEMPTS
 from orchestration.crm.values import CONVERTERS, decimal_text
 from tests.crm.wire import CONTACT, LINKED, FakeCrm, Said, envelope, page, row
 
 Connect = Callable[..., CrmClient]
 
 
-def read_one(client: CrmClient, crm: FakeCrm, inner: str):
+def read_one(client: CrmClient, crm: FakeCrm, inner: str) -> Page:
     crm.answer = lambda _: page(row("1-A", inner))
     return client.query_page(Query(CONTACT), 0)
 
 
-def test_values_come_typed_and_raw(client: CrmClient, crm: FakeCrm) -> None:
+def test_rows_have_typed_and_raw_values(client: CrmClient, crm: FakeCrm) -> None:
     (found,) = read_one(
         client,
         crm,
@@ -58,7 +60,7 @@ def test_absent_and_empty_fields_are_none(client: CrmClient, crm: FakeCrm) -> No
     [("120000.50", "120000.50"), ("+5", "5"), (".5", "0.5"), ("5.", "5"), ("007.10", "7.10"), ("-0.00", "0.00"),
      ("-.5", "-0.5"), ("0", "0"), ("12345678901234567890.123", "12345678901234567890.123")],
 )  # fmt: skip
-def test_decimals_keep_their_digits_as_json_numbers(text: str, number: str) -> None:
+def test_decimals_become_json_numbers_with_the_same_digits(text: str, number: str) -> None:
     assert decimal_text(text) == number
 
 
@@ -69,7 +71,7 @@ def test_decimals_keep_their_digits_as_json_numbers(text: str, number: str) -> N
      ("ModifiedDate", "03/01/2012 08:00:00"), ("ModifiedDate", "2012-03-01T25:00:00Z"), ("ModifiedDate", "2012-03-01"),
      ("ModifiedDate", "0001-01-01T00:00:00+14:00")],
 )  # fmt: skip
-def test_a_bad_value_puts_its_row_aside_without_repeating_it(
+def test_a_bad_value_quarantines_its_row_and_is_not_repeated_in_the_reason(
     client: CrmClient, crm: FakeCrm, field: str, text: str
 ) -> None:
     crm.answer = lambda _: page(row("1-A", f"<{field}>{text}</{field}>"), row("1-B"))
@@ -82,7 +84,7 @@ def test_a_bad_value_puts_its_row_aside_without_repeating_it(
 
 
 @pytest.mark.parametrize("inner", ["<Name>a</Name><Name>b</Name>", "<Name><b>a</b></Name>"])
-def test_a_field_that_is_no_single_plain_value_puts_its_row_aside(client: CrmClient, crm: FakeCrm, inner: str) -> None:
+def test_a_repeated_or_nested_field_quarantines_its_row(client: CrmClient, crm: FakeCrm, inner: str) -> None:
     assert read_one(client, crm, inner).quarantined[0].field == "Name"
 
 
@@ -92,9 +94,7 @@ def test_a_field_that_is_no_single_plain_value_puts_its_row_aside(client: CrmCli
      "<Unasked>1</Unasked><Name>a</Name>", "<Unasked>1</Unasked><Unasked>2</Unasked>", "<Unasked><b/></Unasked>",
      "<Name>a</Name><Unasked/><Name/>", "<Name>a<b/>c</Name>", "<Id>2-B</Id>"],
 )  # fmt: skip
-def test_a_row_means_the_same_whether_child_lists_are_asked_for_or_not(
-    client: CrmClient, crm: FakeCrm, inner: str
-) -> None:
+def test_a_row_is_read_the_same_with_and_without_child_lists(client: CrmClient, crm: FakeCrm, inner: str) -> None:
     crm.answer = lambda _: page(row("1-A", inner))
     alone = client.query_page(Query(LINKED, fields=("Name",)), 0)
     linked = client.query_page(Query(LINKED), 0)
@@ -102,7 +102,7 @@ def test_a_row_means_the_same_whether_child_lists_are_asked_for_or_not(
     assert alone.quarantined == linked.quarantined
 
 
-def test_odd_rows_leave_the_others_of_their_page_alone(client: CrmClient, crm: FakeCrm) -> None:
+def test_defective_rows_do_not_affect_the_other_rows_of_their_page(client: CrmClient, crm: FakeCrm) -> None:
     twice, deep = row("1-A", "<Name>a</Name><Name>b</Name>"), row("1-B", "<Name><b/></Name>")
     crm.answer = lambda _: page(twice, deep, row("1-C", "<Name>c</Name><Visits>3</Visits>"), row("1-D", "<Odd/>"))
     found = client.query_page(Query(CONTACT, fields=("Name", "Visits")), 0)
@@ -123,7 +123,7 @@ def test_odd_rows_leave_the_others_of_their_page_alone(client: CrmClient, crm: F
      ("dateTime", "2012-03-01T091240.5Z", None), ("dateTime", "2012-W09-4T09:12:40Z", None),
      ("dateTime", "2012-03-01 09:12:40Z", None), ("dateTime", "2012-02-30T09:12:40Z", None)],
 )  # fmt: skip
-def test_a_text_is_a_value_in_the_forms_of_the_schema_only(kind: str, text: str, value: object) -> None:
+def test_only_the_formats_of_the_xml_schema_are_accepted_as_values(kind: str, text: str, value: object) -> None:
     convert = CONVERTERS[FieldType(kind)]
     if value is None:
         with pytest.raises(ValueError, match=r"^not a "):
@@ -132,7 +132,7 @@ def test_a_text_is_a_value_in_the_forms_of_the_schema_only(kind: str, text: str,
         assert convert(text) == value
 
 
-def test_a_page_with_a_bad_row_is_read_again_since_damage_may_have_come_on_the_way(
+def test_a_page_with_a_bad_row_is_requested_again_in_case_it_was_damaged_in_transit(
     client: CrmClient, crm: FakeCrm
 ) -> None:
     crm.say(page(row("1-A", "<Visits>x</Visits>")), page(row("1-A", "<Visits>7</Visits>")))
@@ -141,14 +141,14 @@ def test_a_page_with_a_bad_row_is_read_again_since_damage_may_have_come_on_the_w
     assert len(crm.asked) == 2
 
 
-def test_a_row_without_an_id_is_put_aside(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_row_without_an_id_is_quarantined(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: page("<Contact><Name>x</Name></Contact>", "<Contact><Id/></Contact>", row("1"))
     found = client.query_page(Query(CONTACT), 0)
     assert [d.row_id for d in found.quarantined] == [None, None]
     assert len(found.rows) == 1
 
 
-def test_prefixes_order_and_other_spellings_of_truth_do_not_matter(client: CrmClient, crm: FakeCrm) -> None:
+def test_namespace_prefixes_element_order_and_boolean_spelling_do_not_matter(client: CrmClient, crm: FakeCrm) -> None:
     crm.say(
         b'<a:Envelope xmlns:a="http://schemas.xmlsoap.org/soap/envelope/" xmlns:z="urn:/crmondemand/xml/Contact/Data">'
         b'<a:Header/><a:Body><x:ContactQueryPage_Output xmlns:x="urn:crmondemand/ws/ecbs/contact/">'
@@ -159,7 +159,7 @@ def test_prefixes_order_and_other_spellings_of_truth_do_not_matter(client: CrmCl
     assert (found.last, found.record_count, found.rows[0].values["Name"]) == (False, 7, "n")
 
 
-def test_no_rows_are_an_empty_last_page(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_result_without_rows_is_an_empty_last_page(client: CrmClient, crm: FakeCrm) -> None:
     found = client.query_page(Query(CONTACT), 0)
     assert (found.rows, found.last, found.record_count) == ([], True, None)
 
@@ -200,26 +200,28 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
-def test_damage_is_asked_again_and_then_an_error(
+def test_a_damaged_answer_is_requested_again_and_then_raises_an_error(
     client: CrmClient, crm: FakeCrm, pauses: list[float], content: bytes
 ) -> None:
     crm.answer = lambda _: content
     with pytest.raises(CrmAnswerError):
         client.query_page(Query(CONTACT), 0, page_size=3)
-    assert len(crm.asked) == crm_session.ATTEMPTS[crm_session.Action.ASK_AGAIN]
+    assert len(crm.asked) == ATTEMPTS[Action.ASK_AGAIN]
     assert client.faults == {"bad answer": len(crm.asked)}
 
 
-def test_damage_that_passes_costs_only_a_retry(client: CrmClient, crm: FakeCrm, pauses: list[float]) -> None:
+def test_a_damaged_answer_followed_by_a_good_one_costs_only_retries(
+    client: CrmClient, crm: FakeCrm, pauses: list[float]
+) -> None:
     crm.say(b"<html>", b"", page(row("1")))
     assert len(client.query_page(Query(CONTACT), 0).rows) == 1
     assert [pause for pause in pauses if pause >= 1] == [2.0, 4.0]
 
 
-def test_a_cut_off_answer_is_never_a_short_page(
+def test_a_truncated_answer_is_never_taken_for_a_short_page(
     connect: Connect, crm: FakeCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(crm_session.ATTEMPTS, crm_session.Action.ASK_AGAIN, 1)  # type: ignore[arg-type]
+    monkeypatch.setitem(ATTEMPTS, Action.ASK_AGAIN, 1)
     client = connect(sessions=1)
     whole = page(*(row(f"1-{n}", "<Name>Müller</Name>") for n in range(40)), last=False)
     for cut in [*range(0, len(whole), 37), *range(len(whole) - 40, len(whole))]:
@@ -228,7 +230,7 @@ def test_a_cut_off_answer_is_never_a_short_page(
             client.query_page(Query(CONTACT), 0)
 
 
-def test_an_answer_shorter_than_its_length_or_its_gzip_is_damage(client: CrmClient, crm: FakeCrm) -> None:
+def test_an_answer_shorter_than_its_content_length_or_gzip_stream_is_damaged(client: CrmClient, crm: FakeCrm) -> None:
     whole = page(row("1"), row("2"))
     packed = gzip.compress(whole)
     zipped = {"Content-Type": "text/xml", "Content-Encoding": "gzip"}
@@ -241,19 +243,21 @@ def test_an_answer_shorter_than_its_length_or_its_gzip_is_damage(client: CrmClie
     assert client.faults == {"bad answer": 2}
 
 
-def test_after_broken_gzip_plain_answers_are_asked_for(connect: Connect, crm: FakeCrm) -> None:
+def test_after_broken_gzip_an_uncompressed_answer_is_requested(connect: Connect, crm: FakeCrm) -> None:
     client = connect(sessions=1)
     crm.say(Said(b"no gzip at all", headers={"Content-Encoding": "gzip"}), page(row("1")))
     assert len(client.query_page(Query(CONTACT), 0).rows) == 1
     assert [asked.headers["Accept-Encoding"] for asked in crm.asked] == ["gzip", "identity"]
 
 
-def test_a_gzip_bomb_stops_at_the_cap(connect: Connect, crm: FakeCrm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(crm_session.ATTEMPTS, crm_session.Action.ASK_AGAIN, 1)  # type: ignore[arg-type]
+def test_a_gzip_bomb_is_not_unpacked_beyond_the_size_limit(
+    connect: Connect, crm: FakeCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ATTEMPTS, Action.ASK_AGAIN, 1)
     monkeypatch.setattr("orchestration.crm.transport.MAX_ANSWER_BYTES", 4 * 1024**2)
     bomb = gzip.compress(b"<a>" + b" " * 100 * 1024**2, compresslevel=1)
     client = connect(sessions=1)
-    client.query_page(Query(CONTACT), 0)  # what is loaded once is loaded
+    client.query_page(Query(CONTACT), 0)  # so that one-time imports are not measured
     crm.say(Said(bomb, headers={"Content-Type": "text/xml", "Content-Encoding": "gzip"}))
     tracemalloc.start()
     try:
@@ -280,9 +284,7 @@ def test_a_dropped_connection_is_retried(client: CrmClient, crm: FakeCrm) -> Non
     assert client.faults == {"unavailable": 1}
 
 
-def test_an_answer_that_does_not_come_means_ask_for_less(
-    connect: Connect, crm: FakeCrm, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_timeout_counts_as_too_heavy(connect: Connect, crm: FakeCrm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestration.crm.transport.READ_TIMEOUT_SECONDS", 0.05)
     hung = threading.Event()
     client = connect()

@@ -1,4 +1,4 @@
-"""What is done about each fault of the CRM."""
+"""How each fault of the CRM is handled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.crm.wire import CONTACT, FakeCrm, Said, envelope, front_fault, manage
 Connect = Callable[..., CrmClient]
 PROBE = Query(CONTACT)
 
-# (codes, text, error once final, requests sent until then)
+# (codes, text, final error, requests sent)
 LINES = [
     (("SBL-ODU-01005",), "Please try again", CrmUnavailable, 20),
     (("SBL-ODU-01006",), "RIP_WAIT_ERROR_TIMEOUT", CrmTooHeavy, 3),
@@ -71,7 +71,7 @@ LINES = [
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("shape", ["front", "manager"])
 @pytest.mark.parametrize(("codes", "text", "error", "requests"), LINES)
-def test_every_line_of_the_fault_table(
+def test_each_fault_is_handled_as_the_table_says(
     client: CrmClient,
     crm: FakeCrm,
     status: int,
@@ -91,7 +91,7 @@ def test_every_line_of_the_fault_table(
     assert len(crm.asked) == requests == sum(client.faults.values()) == client.requests_sent
 
 
-def test_the_table_names_every_code_of_the_facts() -> None:
+def test_the_fault_table_has_every_documented_code() -> None:
     codes = (
         "DAT-00381 DAT-00382 EAI-04383 DAT-00357 DAT-00510 DAT-00225 DAT-00235 DAT-00521 ODS-50736 DAT-00278 DAT-00279"
     )
@@ -99,7 +99,7 @@ def test_the_table_names_every_code_of_the_facts() -> None:
     assert {ACTIONS[f"SBL-{code}"] for code in f"{codes} {more}".split()} == {Action.REFUSED}
 
 
-def test_a_failed_authentication_is_known_by_its_fault_code(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_failed_authentication_is_recognised_by_its_fault_code(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: manager_fault(text="Non autorisé", fault_code="wsse:FailedAuthentication").replace(
         b"<SOAP-ENV:Fault", b'<SOAP-ENV:Fault xmlns:wsse="urn:x"'
     )
@@ -107,7 +107,7 @@ def test_a_failed_authentication_is_known_by_its_fault_code(client: CrmClient, c
         client.query_page(PROBE, 0)
 
 
-def test_a_soap_1_2_fault_is_understood_too(client: CrmClient, crm: FakeCrm) -> None:
+def test_soap_1_2_faults_are_understood(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: (
         b'<e:Envelope xmlns:e="http://www.w3.org/2003/05/soap-envelope"><e:Body><e:Fault><e:Reason><e:Text>(SBL-DAT-00553)'
         b"</e:Text></e:Reason></e:Fault></e:Body></e:Envelope>"
@@ -116,14 +116,14 @@ def test_a_soap_1_2_fault_is_understood_too(client: CrmClient, crm: FakeCrm) -> 
         client.query_page(PROBE, 0)
 
 
-def test_the_crm_is_given_the_time_it_asks_for(client: CrmClient, crm: FakeCrm, pauses: list[float]) -> None:
+def test_the_client_waits_as_long_as_the_crm_asks(client: CrmClient, crm: FakeCrm, pauses: list[float]) -> None:
     crm.say(front_fault("SBL-ODU-01005", wait=750), page(row("1")))
     assert len(client.query_page(PROBE, 0).rows) == 1
     assert 0.75 in pauses
     assert client.faults == {"SBL-ODU-01005": 1}
 
 
-def test_bad_credentials_are_tried_exactly_once_even_by_parallel_sessions(connect: Connect, crm: FakeCrm) -> None:
+def test_parallel_sessions_try_bad_credentials_exactly_once(connect: Connect, crm: FakeCrm) -> None:
     client = connect(sessions=8)
     crm.answer = lambda _: front_fault("SBL-ODU-01006", "Invalid user ID or password ACME/reader s3cret")
     errors: list[CrmCredentialsError] = []
@@ -145,14 +145,14 @@ def test_bad_credentials_are_tried_exactly_once_even_by_parallel_sessions(connec
     assert "ACME/reader" not in str(errors[0])
 
 
-def test_a_session_handed_out_with_the_refusal_is_no_reason_to_try_again(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_session_cookie_in_a_refusal_does_not_cause_a_retry(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: Said(front_fault("SBL-ODU-01006", "Неверно"), headers={"Set-Cookie": "JSESSIONID=x"})
     with pytest.raises(CrmCredentialsError):
         client.query_page(PROBE, 0)
     assert len(crm.asked) == 1
 
 
-def test_http_401_is_bad_credentials(client: CrmClient, crm: FakeCrm) -> None:
+def test_http_401_means_bad_credentials(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: Said(b"<html>Unauthorized</html>", 401)
     for _ in range(2):
         with pytest.raises(CrmCredentialsError):
@@ -160,7 +160,7 @@ def test_http_401_is_bad_credentials(client: CrmClient, crm: FakeCrm) -> None:
     assert len(crm.asked) == 1
 
 
-def test_errors_hold_no_literals_of_the_query(client: CrmClient, crm: FakeCrm) -> None:
+def test_error_messages_do_not_contain_literals_of_the_query(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: manager_fault("SBL-EAI-04316", text="Bad search [Name] = 'Jane Doe'")
     with pytest.raises(CrmRefused) as caught:
         client.query_page(PROBE, 0)
@@ -168,7 +168,7 @@ def test_errors_hold_no_literals_of_the_query(client: CrmClient, crm: FakeCrm) -
     assert "Bad search" in str(caught.value)
 
 
-def test_where_rows_cannot_be_counted_they_are_read_without_a_count(client: CrmClient, crm: FakeCrm) -> None:
+def test_rows_are_read_without_a_count_where_counting_fails(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda asked: (
         manager_fault("SBL-EAI-04376", "SBL-DAT-00407")
         if asked.rows().get("recordcountneeded") == "true"
@@ -179,7 +179,7 @@ def test_where_rows_cannot_be_counted_they_are_read_without_a_count(client: CrmC
     assert client.count(PROBE) is None
 
 
-def test_a_count_asks_for_one_id_only(client: CrmClient, crm: FakeCrm) -> None:
+def test_counting_requests_only_one_id(client: CrmClient, crm: FakeCrm) -> None:
     crm.say(page(row("1"), last=False, attributes='recordcount="4711"'))
     assert client.count(Query(CONTACT, "[Name] = 'x'")) == 4711
     (asked,) = crm.asked
@@ -187,7 +187,7 @@ def test_a_count_asks_for_one_id_only(client: CrmClient, crm: FakeCrm) -> None:
     assert len(asked.rows()[0]) == 1
 
 
-def test_the_budget_stops_before_it_is_overspent(connect: Connect, crm: FakeCrm) -> None:
+def test_no_request_is_sent_that_could_exceed_the_budget(connect: Connect, crm: FakeCrm) -> None:
     client = connect(operations_budget=2)
     for _ in range(2):
         client.query_page(PROBE, 0)
@@ -196,7 +196,7 @@ def test_the_budget_stops_before_it_is_overspent(connect: Connect, crm: FakeCrm)
     assert len(crm.asked) == client.operations_spent == 2
 
 
-def test_a_request_turned_away_by_the_front_end_costs_no_operation(client: CrmClient, crm: FakeCrm) -> None:
+def test_requests_rejected_by_the_front_end_cost_no_operation(client: CrmClient, crm: FakeCrm) -> None:
     crm.say(front_fault("SBL-ODU-01005", wait=1), manager_fault("SBL-ODU-01006", text="RIP_WAIT_ERROR_TIMEOUT"))
     client.query_page(PROBE, 0)
     assert client.requests_sent == 3
@@ -213,22 +213,22 @@ def test_a_request_turned_away_by_the_front_end_costs_no_operation(client: CrmCl
         ("(SBL-ABC-12345)", "SBL-ABC-12345"),
     ],
 )
-def test_the_most_telling_code_wins(text: str, code: str) -> None:
+def test_the_most_specific_fault_code_wins(text: str, code: str) -> None:
     assert Fault.from_text(text).code == code
 
 
-def test_a_fault_element_inside_data_is_no_fault(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_fault_element_inside_row_data_is_not_a_fault(client: CrmClient, crm: FakeCrm) -> None:
     crm.say(page(row("1", "<Fault>x</Fault>")))
     assert len(client.query_page(PROBE, 0).rows) == 1
 
 
-def test_an_http_error_around_a_good_answer_is_not_trusted(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_good_answer_with_an_http_error_status_is_not_trusted(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: Said(page(row("1")), 500)
     with pytest.raises(CrmUnavailable):
         client.query_page(PROBE, 0)
 
 
-def test_an_empty_fault_is_refused(client: CrmClient, crm: FakeCrm) -> None:
+def test_an_empty_fault_raises_crm_refused(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = lambda _: envelope("<SOAP-ENV:Fault/>")
     with pytest.raises(CrmRefused):
         client.query_page(PROBE, 0)

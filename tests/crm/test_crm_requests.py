@@ -1,4 +1,4 @@
-"""What is sent."""
+"""The requests that the client sends."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from orchestration.crm import ConfigurationError, CrmClient, LogShape, Query, any_of, modified
 from tests.crm.wire import CONTACT, LINKED, FakeCrm, page, settings, v2_wsdl, write_wsdls
 
 
-def test_a_query_names_its_fields_and_paging_in_the_namespaces_of_the_wsdl(client: CrmClient, crm: FakeCrm) -> None:
+def attributes(element: etree._Element) -> dict[str, str]:
+    return {str(name): str(value) for name, value in element.items()}
+
+
+def test_a_query_has_its_fields_and_paging_in_the_namespaces_of_the_wsdl(client: CrmClient, crm: FakeCrm) -> None:
     client.query_page(Query(LINKED, "[Name] = 'A & \"B\"'"), start_row=200, page_size=50, count=True)
     asked = crm.asked[0]
     assert asked.headers["SOAPAction"] == '"document/urn:crmondemand/ws/ecbs/contact/:ContactQueryPage"'
@@ -19,18 +24,17 @@ def test_a_query_names_its_fields_and_paging_in_the_namespaces_of_the_wsdl(clien
     assert asked.headers["Accept-Encoding"] == "gzip"
     rows = asked.rows()
     assert rows.tag == "{urn:/crmondemand/xml/Contact/Query}ListOfContact"
-    assert dict(rows.attrib) == {"pagesize": "50", "startrownum": "200", "recordcountneeded": "true"}
+    assert attributes(rows) == {"pagesize": "50", "startrownum": "200", "recordcountneeded": "true"}
     (contact,) = rows
     assert contact.get("searchspec") == "[Name] = 'A & \"B\"'"
     assert [child.tag.partition("}")[2] for child in contact] == ["Id", "Name", "ListOfAccount"]
-    assert dict(contact[0].attrib) == {"sortorder": "ASC", "sortsequence": "1"}
-    assert dict(contact[2].attrib) == {"pagesize": "100", "startrownum": "0"}
+    assert attributes(contact[0]) == {"sortorder": "ASC", "sortsequence": "1"}
+    assert attributes(contact[2]) == {"pagesize": "100", "startrownum": "0"}
     assert [child.tag.partition("}")[2] for child in contact[2][0]] == ["AccountId"]
-    input_ = rows.getparent()
-    assert [child.text for child in input_[1:]] == ["LIC", "Broadest"]
+    assert [element.text for element in rows.itersiblings()] == ["LIC", "Broadest"]
 
 
-def test_each_request_and_each_repetition_carries_one_username_token(client: CrmClient, crm: FakeCrm) -> None:
+def test_every_request_and_retry_carries_one_username_token(client: CrmClient, crm: FakeCrm) -> None:
     crm.say(b"damaged", page())
     for _ in range(2):
         client.query_page(Query(CONTACT), 0)
@@ -43,7 +47,7 @@ def test_each_request_and_each_repetition_carries_one_username_token(client: Crm
         assert name.tag.startswith("{http://docs.oasis-open.org/wss/2004/01/")
 
 
-def test_calls_on_one_template_do_not_leak_into_each_other(client: CrmClient, crm: FakeCrm) -> None:
+def test_requests_built_from_one_template_do_not_affect_each_other(client: CrmClient, crm: FakeCrm) -> None:
     client.query_page(Query(CONTACT, "[Id] = 'a'", "ModifiedDate", sort_descending=True, view_mode="Manager"), 5)
     client.query_page(Query(CONTACT), 0)
     first, second = (asked.rows()[0] for asked in crm.asked)
@@ -55,12 +59,12 @@ def test_calls_on_one_template_do_not_leak_into_each_other(client: CrmClient, cr
     assert second.get("searchspec") is None
 
 
-def test_a_probe_asks_for_few_fields_and_no_links(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_query_for_one_field_requests_no_links(client: CrmClient, crm: FakeCrm) -> None:
     client.query_page(Query(LINKED, fields=("Id",)), 0, page_size=1)
     assert [child.tag.partition("}")[2] for child in crm.asked[0].rows()[0]] == ["Id"]
 
 
-def test_a_field_the_wsdl_lacks_is_a_configuration_error_that_names_it(client: CrmClient, crm: FakeCrm) -> None:
+def test_a_field_missing_in_the_wsdl_is_named_in_a_configuration_error(client: CrmClient, crm: FakeCrm) -> None:
     shape = LogShape("contact", "Contact", {**CONTACT.fields, "CustomText0": CONTACT.fields["Name"]})
     with pytest.raises(ConfigurationError, match="CustomText0"):
         client.query_page(Query(shape), 0)
@@ -70,12 +74,12 @@ def test_a_field_the_wsdl_lacks_is_a_configuration_error_that_names_it(client: C
     assert crm.asked == []
 
 
-def test_a_service_without_a_wsdl_is_a_configuration_error_that_names_it(client: CrmClient) -> None:
+def test_a_service_without_a_wsdl_is_named_in_a_configuration_error(client: CrmClient) -> None:
     with pytest.raises(ConfigurationError, match="OrderQueryPage_Input"):
         client.query_page(Query(LogShape("order", "Order", {})), 0)
 
 
-def test_a_company_specific_wsdl_brings_its_own_namespace(crm: FakeCrm, tmp_path: Path) -> None:
+def test_a_company_specific_wsdl_is_used_with_its_own_namespace(crm: FakeCrm, tmp_path: Path) -> None:
     (tmp_path / "contact.wsdl").write_text(v2_wsdl("Contact", {"Id": "string", "plGrade": "string"}, {}, "10/2004"))
     shape = LogShape("contact", "Contact", {"plGrade": CONTACT.fields["Name"]})
     crm.say(page("<Contact><Id>1</Id><plGrade>A</plGrade></Contact>"))
@@ -91,12 +95,12 @@ def test_two_wsdls_for_one_service_are_refused(crm: FakeCrm, tmp_path: Path) -> 
         client.query_page(Query(CONTACT), 0)
 
 
-def test_a_lone_term_has_no_parentheses_and_quotes_are_doubled() -> None:
+def test_a_single_term_has_no_parentheses_and_quotes_are_doubled() -> None:
     assert any_of("Id", ["O'Neil"]) == "[Id] = 'O''Neil'"
     assert any_of("Id", ["a", "b"]) == "([Id] = 'a') OR ([Id] = 'b')"
 
 
-def test_a_time_range_holds_its_first_second_and_not_its_last() -> None:
+def test_a_time_range_includes_its_start_and_excludes_its_end() -> None:
     noon = datetime(2026, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))
     assert modified(noon) == "[ModifiedDate] >= '2026-05-01T12:00:00Z'"
     assert modified(noon, noon + timedelta(seconds=1)) == (

@@ -1,4 +1,4 @@
-"""Clock, deleted items, login sessions, pace and settings."""
+"""Clock, deleted items, login sessions, request rate and settings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def clock(local: str, zone: str) -> bytes:
         ("03/01/2012 08:00:00", "(GMT)", "nonsense"),
     ],
 )
-def test_the_servers_time_is_told_in_utc(
+def test_the_server_time_is_converted_to_utc(
     client: CrmClient, crm: FakeCrm, local: str, zone: str, date_header: str
 ) -> None:
     crm.date = date_header
@@ -61,28 +61,28 @@ def test_the_servers_time_is_told_in_utc(
 
 
 @pytest.mark.parametrize("fault", [front_fault("SBL-ODU-01011"), manager_fault("SBL-EAI-04316")])
-def test_without_a_time_service_the_date_header_tells(client: CrmClient, crm: FakeCrm, fault: bytes) -> None:
+def test_without_a_time_service_the_date_header_is_used(client: CrmClient, crm: FakeCrm, fault: bytes) -> None:
     crm.date = "Thu, 01 Mar 2012 08:00:00 GMT"
     crm.say(fault, Said(b"<html/>", 405))
     assert client.clock().now == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
     assert b"s3cret" not in crm.asked[-1].body
 
 
-def test_without_a_time_wsdl_the_date_header_tells(crm: FakeCrm, tmp_path: Path) -> None:
+def test_without_a_time_wsdl_the_date_header_is_used(crm: FakeCrm, tmp_path: Path) -> None:
     (tmp_path / "c.wsdl").write_text(v2_wsdl("Contact", {"Id": "string"}, {}))
     crm.date = "Thu, 01 Mar 2012 08:00:00 GMT"
     with CrmClient(settings(crm, tmp_path)) as client:
         assert client.clock().now == datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC)
 
 
-def test_bad_credentials_do_not_hide_behind_the_date_header(client: CrmClient, crm: FakeCrm) -> None:
+def test_bad_credentials_are_an_error_although_the_date_header_is_there(client: CrmClient, crm: FakeCrm) -> None:
     crm.say(front_fault("SBL-ODU-01006", "wrong password"))
     with pytest.raises(CrmCredentialsError):
         client.clock()
 
 
 class Bin:
-    """A Deleted Items list in the zone of New York."""
+    """A Deleted Items list in the time zone of New York."""
 
     def __init__(self, count: int) -> None:
         start = datetime(2012, 3, 1, 3, 0, 0, tzinfo=UTC)
@@ -105,7 +105,7 @@ class Bin:
         )
 
 
-def test_deleted_items_are_read_to_their_end_in_utc(client: CrmClient, crm: FakeCrm) -> None:
+def test_all_deleted_items_are_read_with_their_times_in_utc(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = Bin(250)
     found = client.deleted_items(since=datetime(2012, 3, 1, 8, 0, 0, tzinfo=UTC))
     assert [item.object_id for item in found] == [f"1-{n}" for n in range(250)]
@@ -117,7 +117,7 @@ def test_deleted_items_are_read_to_their_end_in_utc(client: CrmClient, crm: Fake
     assert client.operations_spent == 3
 
 
-def test_a_deleted_item_with_an_unreadable_date_is_kept_and_one_without_a_record_is_not(
+def test_deleted_items_without_a_readable_date_are_kept_and_those_without_an_id_are_not(
     client: CrmClient, crm: FakeCrm
 ) -> None:
     crm.answer = table = Bin(3)
@@ -128,7 +128,7 @@ def test_a_deleted_item_with_an_unreadable_date_is_kept_and_one_without_a_record
 
 
 @pytest.mark.parametrize("fault", [manager_fault("SBL-DAT-00553", "SBL-EAI-04376"), front_fault("SBL-ODU-01011")])
-def test_a_closed_list_of_deleted_items_is_empty_with_a_warning(
+def test_a_deleted_items_list_without_access_is_empty_with_a_warning(
     client: CrmClient, crm: FakeCrm, caplog: pytest.LogCaptureFixture, fault: bytes
 ) -> None:
     crm.say(clock("03/01/2012 08:00:00", "(GMT)"), fault)
@@ -141,7 +141,7 @@ def test_a_closed_list_of_deleted_items_is_empty_with_a_warning(
 
 
 class Pod:
-    """A CRM with login sessions that can be ended; speaks no language we know."""
+    """A CRM with login sessions that can be ended, and messages in an unknown language."""
 
     def __init__(self) -> None:
         self.sessions: set[str] = set()
@@ -163,7 +163,7 @@ class Pod:
         return page(row("1")) if cookie in self.sessions else front_fault("SBL-ODU-01006", "Сессия недоступна")
 
 
-def test_a_session_is_logged_in_once_used_and_logged_off(connect: Connect, crm: FakeCrm) -> None:
+def test_a_session_logs_in_once_and_logs_off_at_the_end(connect: Connect, crm: FakeCrm) -> None:
     crm.answer = pod = Pod()
     client = connect(auth="session")
     for _ in range(3):
@@ -173,7 +173,7 @@ def test_a_session_is_logged_in_once_used_and_logged_off(connect: Connect, crm: 
     assert (pod.logins, pod.logoffs, pod.sessions) == (1, 1, set())
 
 
-def test_a_session_that_ended_is_logged_in_again(connect: Connect, crm: FakeCrm) -> None:
+def test_a_session_that_ended_logs_in_again(connect: Connect, crm: FakeCrm) -> None:
     crm.answer = pod = Pod()
     client = connect(auth="session", sessions=1)
     client.query_page(Query(CONTACT), 0)
@@ -182,7 +182,7 @@ def test_a_session_that_ended_is_logged_in_again(connect: Connect, crm: FakeCrm)
     assert pod.logins == 2
 
 
-def test_a_session_that_never_holds_is_given_up(connect: Connect, crm: FakeCrm) -> None:
+def test_a_session_that_ends_after_every_login_is_given_up(connect: Connect, crm: FakeCrm) -> None:
     pod = Pod()
 
     def answer(asked: Asked) -> bytes | Said:
@@ -197,7 +197,7 @@ def test_a_session_that_never_holds_is_given_up(connect: Connect, crm: FakeCrm) 
 
 
 @pytest.mark.parametrize("reason", [b"", b"SBL-ODU-01006: Mot de passe", b"<html>The user ID or password is wrong"])
-def test_a_login_without_a_cookie_has_failed_and_is_not_repeated(connect: Connect, crm: FakeCrm, reason: bytes) -> None:
+def test_a_login_without_a_cookie_fails_and_is_not_repeated(connect: Connect, crm: FakeCrm, reason: bytes) -> None:
     crm.answer = lambda _: Said(reason)
     client = connect(auth="session")
     for _ in range(2):
@@ -213,7 +213,7 @@ def test_a_login_while_the_pod_is_down_or_full_is_repeated(connect: Connect, crm
     assert len(connect(auth="session").query_page(Query(CONTACT), 0).rows) == 1
 
 
-def test_a_login_with_other_letters_is_encoded(connect: Connect, crm: FakeCrm) -> None:
+def test_non_ascii_login_names_are_encoded(connect: Connect, crm: FakeCrm) -> None:
     crm.answer = lambda _: Said(b"")
     with pytest.raises(CrmCredentialsError):
         connect(auth="session", password="Größe 1").query_page(Query(CONTACT), 0)
@@ -262,18 +262,18 @@ def from_environment(tmp_path: Path, **changes: str) -> CrmSettings:
         ("https://crm.example.com/other/path", "https://crm.example.com/other/path"),
     ],
 )
-def test_a_host_or_an_endpoint_will_do(tmp_path: Path, text: str, url: str) -> None:
+def test_the_url_may_be_a_host_or_an_endpoint(tmp_path: Path, text: str, url: str) -> None:
     assert from_environment(tmp_path, CRMOD_URL=text).url == url
 
 
-def test_defaults_are_careful_and_the_password_is_hidden(tmp_path: Path) -> None:
+def test_the_default_settings_are_cautious_and_the_password_is_hidden(tmp_path: Path) -> None:
     found = from_environment(tmp_path)
     assert (found.sessions, found.operations_budget, found.auth) == (4, None, "stateless")
     assert "s3cret" not in repr(found)
 
 
 @pytest.mark.parametrize("name", COMPLETE)
-def test_a_missing_setting_is_named(name: str) -> None:
+def test_an_error_names_the_missing_setting(name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         CrmSettings.from_environment({key: value for key, value in COMPLETE.items() if key != name})
 
@@ -293,6 +293,6 @@ def test_a_missing_setting_is_named(name: str) -> None:
         ("CRMOD_URL", "https://crm.example.com:port/"),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
+def test_an_error_names_the_wrong_setting(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         from_environment(tmp_path, **{name: value})

@@ -1,4 +1,4 @@
-"""The CRM's side of the wire, in miniature: WSDLs by the pattern, envelopes, and a scripted HTTP server."""
+"""A small fake of the CRM's web services: WSDLs, envelopes, and a scripted HTTP server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from lxml import etree
 
@@ -203,11 +204,11 @@ class Asked:
 
     @property
     def start(self) -> int:
-        return int(self.rows().get("startrownum"))
+        return int(self.rows().get("startrownum", ""))
 
     @property
     def page_size(self) -> int:
-        return int(self.rows().get("pagesize"))
+        return int(self.rows().get("pagesize", ""))
 
     @property
     def searchspec(self) -> str:
@@ -230,7 +231,7 @@ Answerer = Callable[[Asked], "bytes | Said"]
 
 
 class FakeCrm:
-    """Plays its script, then asks ``answer``."""
+    """Answers from its script, then by ``answer``."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -248,7 +249,7 @@ class _Server(ThreadingHTTPServer):
     crm: FakeCrm
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is part of the play."""
+        """Clients may disconnect; that is no error here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -302,6 +303,6 @@ def serving() -> Iterator[FakeCrm]:
         server.server_close()
 
 
-def settings(crm: FakeCrm, wsdls: Path, **changes: object) -> CrmSettings:
-    values = {"url": crm.url, "username": "ACME/reader", "password": "s3cret'<&", "wsdl_dir": wsdls} | changes
-    return CrmSettings(**values)  # type: ignore[arg-type]
+def settings(crm: FakeCrm, wsdls: Path, **changes: Any) -> CrmSettings:
+    values: dict[str, Any] = {"url": crm.url, "username": "ACME/reader", "password": "s3cret'<&", "wsdl_dir": wsdls}
+    return CrmSettings(**(values | changes))

@@ -1,4 +1,4 @@
-"""Every error that can end a run is in the table of what to do."""
+"""Every error that can end a run has advice on what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestration.pipeline.alignment import AlignmentFileError
 
 
 def errors() -> set[type[Exception]]:
-    """Error classes of ours. Those with an underscore never leave their module."""
+    """Our own error classes. Private ones never leave their module."""
     return {
         value
         for module, content in list(sys.modules.items())
@@ -29,25 +29,25 @@ def errors() -> set[type[Exception]]:
     }
 
 
-@pytest.mark.parametrize("error", sorted(errors(), key=lambda kind: kind.__name__))
-def test_each_error_of_ours_says_what_to_do(error: type[Exception]) -> None:
+@pytest.mark.parametrize("error", sorted(errors(), key=str))
+def test_each_of_our_errors_has_advice(error: type[Exception]) -> None:
     if "what to do" in str(error.__doc__):  # in its own message, which ends as a Failure
         return
     assert what_to_do(error) not in {UNKNOWN, ADVICE[dg.Failure], ADVICE[OSError]}
 
 
 @pytest.mark.parametrize("code", sorted(ACTIONS))
-def test_each_fault_of_the_crm_says_what_to_do(code: str) -> None:
+def test_each_fault_of_the_crm_has_advice(code: str) -> None:
     assert what_to_do(Fault((code,), "", "", code).error("Account")) not in {UNKNOWN, ADVICE[dg.Failure]}
 
 
-def test_each_advice_is_a_sentence_to_act_on() -> None:
+def test_each_piece_of_advice_is_a_short_sentence() -> None:
     for advice in [*ADVICE.values(), UNKNOWN]:
         assert advice.endswith(".")
         assert 10 < len(advice) < 250
 
 
-def test_the_cause_behind_a_failure_is_what_counts() -> None:
+def test_advice_is_for_the_cause_of_a_failure() -> None:
     failure, unavailable = dg.Failure("see above"), CrmUnavailable("cannot reach the CRM")
     failure.__cause__, unavailable.__cause__ = AlignmentFileError("line 3"), ConnectionError()
     assert what_to_do(failure) == ADVICE[AlignmentFileError]
@@ -56,7 +56,7 @@ def test_the_cause_behind_a_failure_is_what_counts() -> None:
     assert what_to_do(ValueError("a bug")) == UNKNOWN
 
 
-def test_a_failed_asset_ends_with_what_to_do_and_a_good_one_writes_no_event_about_it() -> None:
+def test_only_a_failed_asset_logs_advice() -> None:
     @dg.asset
     @advised
     def good() -> None:

@@ -1,7 +1,8 @@
-"""Copies of the stores, and what a restored warehouse says to cursors from a history that was lost."""
+"""Backup and restore of the stores, and the fate of cursors from a history that was lost."""
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,7 +14,6 @@ import pytest
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.backup import main
-from orchestration.catalog import load_catalog
 from orchestration.pipeline.backup import (
     BackupError,
     Manifest,
@@ -22,25 +22,29 @@ from orchestration.pipeline.backup import (
     restore_backup,
     verify_backup,
 )
-from orchestration.pipeline.derive import Guard, derive
+from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse, read_state
 from orchestration.settings import PipelineSettings
-from tests.pipeline.test_derive import put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, put
 
-CATALOG = load_catalog()
-NO_GUARD = Guard(1.0, 10**6)
 START = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 - the warehouse stores UTC without zone
 NOW = START.replace(tzinfo=UTC) + timedelta(hours=5)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> PipelineSettings:
-    made = PipelineSettings(tmp_path / "home", lock_wait_seconds=1)
+@pytest.fixture(scope="module")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three publications; to be copied."""
+    home = tmp_path_factory.mktemp("published")
     for number in range(3):
-        publish(made, number)
-    return made
+        publish(PipelineSettings(home, lock_wait_seconds=1), number)
+    return home
+
+
+@pytest.fixture
+def settings(published_home: Path, tmp_path: Path) -> PipelineSettings:
+    return PipelineSettings(shutil.copytree(published_home, tmp_path / "home"), lock_wait_seconds=1)
 
 
 def publish(settings: PipelineSettings, number: int) -> None:
@@ -62,7 +66,7 @@ def newest(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute("SELECT max(seq) FROM publication").fetchall()[0][0])
 
 
-def test_a_backup_holds_both_stores_at_one_publication_and_only_the_owner_may_read_it(
+def test_a_backup_has_both_stores_at_the_same_publication_and_is_readable_by_its_owner_only(
     settings: PipelineSettings, tmp_path: Path
 ) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
@@ -75,13 +79,11 @@ def test_a_backup_holds_both_stores_at_one_publication_and_only_the_owner_may_re
         create_backup(settings, tmp_path / "backups", NOW)
 
 
-def test_a_backup_holds_what_a_killed_run_had_committed_to_the_log_beside_the_file(
-    settings: PipelineSettings, tmp_path: Path
-) -> None:
+def test_a_backup_includes_what_a_killed_run_committed_to_the_wal(settings: PipelineSettings, tmp_path: Path) -> None:
     with duckdb.connect(str(settings.warehouse_path)) as connection:
         connection.execute("SET checkpoint_threshold = '1TB'")
         connection.execute("INSERT INTO state VALUES ('late', 'yes')")
-        # As kill -9 leaves it: the file, and a log that was not folded into it.
+        # As kill -9 leaves it: the file, and a write-ahead log that was not merged into it.
         aside = tmp_path / "killed"
         aside.mkdir()
         for path in settings.delta_home.glob("warehouse.duckdb*"):
@@ -93,7 +95,7 @@ def test_a_backup_holds_what_a_killed_run_had_committed_to_the_log_beside_the_fi
         assert read_state(copy, "late") == "yes"
 
 
-def test_a_restore_after_a_loss_refuses_every_cursor_number_and_time_from_before(
+def test_a_restore_after_a_loss_invalidates_all_older_cursors_and_seqs(
     settings: PipelineSettings, tmp_path: Path
 ) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
@@ -104,7 +106,7 @@ def test_a_restore_after_a_loss_refuses_every_cursor_number_and_time_from_before
     assert replaced is not None
     with duckdb.connect(str(replaced), read_only=True) as old:
         assert newest(old) == lost_seq
-    # Until the next sync has read the gap, devices are answered from what is there.
+    # Until the next sync, devices are served from the old store.
     assert store_state(settings)[1] == lost_seq
     publish(settings, 9)
     epoch, seq, horizon = store_state(settings)
@@ -115,7 +117,7 @@ def test_a_restore_after_a_loss_refuses_every_cursor_number_and_time_from_before
         assert not any(differences(connection).values())
 
 
-def test_the_same_backup_restored_twice_never_gives_a_number_twice(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_restoring_a_backup_again_never_reuses_a_seq(settings: PipelineSettings, tmp_path: Path) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     used: list[tuple[int, int]] = []
     for hours in (6, 7, 8):
@@ -129,7 +131,7 @@ def test_the_same_backup_restored_twice_never_gives_a_number_twice(settings: Pip
     assert used[-1][1] < 2**53
 
 
-def test_a_restore_without_loss_keeps_epoch_and_numbers(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_a_restore_without_loss_keeps_epoch_and_seqs(settings: PipelineSettings, tmp_path: Path) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     elsewhere = PipelineSettings(tmp_path / "elsewhere", lock_wait_seconds=1)
     assert restore_backup(elsewhere, backup, START, nothing_lost=True) is None
@@ -138,14 +140,16 @@ def test_a_restore_without_loss_keeps_epoch_and_numbers(settings: PipelineSettin
     assert store_state(elsewhere)[1] == 4
 
 
-def test_a_restore_is_not_without_loss_where_the_store_is_further(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_nothing_lost_is_refused_when_the_store_is_ahead_of_the_backup(
+    settings: PipelineSettings, tmp_path: Path
+) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     publish(settings, 4)
     with pytest.raises(BackupError, match="Restore without --nothing-lost"):
         restore_backup(settings, backup, START, nothing_lost=True)
 
 
-def test_a_copy_that_was_changed_or_not_finished_is_refused(settings: PipelineSettings, tmp_path: Path) -> None:
+def test_a_backup_that_was_changed_or_not_finished_is_refused(settings: PipelineSettings, tmp_path: Path) -> None:
     backup = create_backup(settings, tmp_path / "backups", NOW)
     (backup / "delta.sqlite").write_bytes((backup / "delta.sqlite").read_bytes()[:-1])
     for use in (lambda: verify_backup(backup), lambda: restore_backup(settings, backup, START, nothing_lost=False)):
@@ -156,7 +160,7 @@ def test_a_copy_that_was_changed_or_not_finished_is_refused(settings: PipelineSe
         Manifest.read(backup)
 
 
-def test_a_backup_from_before_the_first_publication_is_no_place_to_go_on_from(tmp_path: Path) -> None:
+def test_a_backup_from_before_the_first_publication_cannot_be_continued(tmp_path: Path) -> None:
     with (
         open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, 1) as connection,
         pytest.raises(BackupError, match="run full_load"),
@@ -164,7 +168,7 @@ def test_a_backup_from_before_the_first_publication_is_no_place_to_go_on_from(tm
         begin_after_loss(connection, START)
 
 
-def test_the_command_says_what_it_did_and_what_to_do_next(
+def test_the_backup_command_prints_what_it_did_and_what_to_do_next(
     settings: PipelineSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DELTA_HOME", str(settings.delta_home))

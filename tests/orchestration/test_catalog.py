@@ -38,14 +38,14 @@ def test_the_shipped_catalog_serves_parents_before_children() -> None:
         ("service: Order", "service: [", "not valid YAML"),
     ],
 )
-def test_each_mistake_is_refused_at_its_line(old: str, new: str, reason: str) -> None:
+def test_each_catalog_mistake_is_refused(old: str, new: str, reason: str) -> None:
     assert old in TEXT
     with pytest.raises(CatalogError, match=reason) as caught:
         parse_catalog(TEXT.replace(old, new, 1), source="objects.yaml")
     assert str(caught.value).startswith("objects.yaml:")
 
 
-def test_the_line_is_that_of_the_mistake() -> None:
+def test_the_error_names_the_line_of_the_mistake() -> None:
     broken = TEXT.replace("through: account", "through: acount", 1)
     line = broken.split("acount")[0].count("\n") + 1
     with pytest.raises(CatalogError, match=rf"objects\.yaml:{line}: objects\.contact\.visibility\.0\.through: "):

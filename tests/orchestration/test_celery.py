@@ -1,4 +1,4 @@
-"""What a tenant's launcher says of runs, by a broker that is told what to answer; the rest is in tests/distributed."""
+"""Health of runs as a tenant's launcher reports it, with a scripted broker; more is in tests/distributed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import WorkerStatus
 
 from orchestration import celery_worker
 from orchestration.celery_launcher import QUESTIONS, TenantRunLauncher
+from tests.orchestration.dagster_private import WorkerStatus
 
 TASK = "0f9c"
 
@@ -47,13 +47,13 @@ def health(broker: Broker, tags: dict[str, str] | None = None) -> WorkerStatus:
     return launcher.check_run_worker_health(run).status
 
 
-def test_a_run_that_its_worker_knows_goes_on() -> None:
+def test_a_run_that_its_worker_knows_is_running() -> None:
     broker = Broker(answers=[{"acme1@host": {TASK: ["active", {}]}}])
     assert health(broker) is WorkerStatus.RUNNING
     assert broker.asked == [["acme1@host"]]
 
 
-def test_one_missed_answer_is_no_death() -> None:
+def test_one_missed_answer_does_not_fail_a_run() -> None:
     assert health(Broker(answers=[None, {"acme1@host": {TASK: ["active", {}]}}])) is WorkerStatus.RUNNING
 
 
@@ -62,18 +62,18 @@ def test_a_run_that_its_worker_does_not_know_has_failed(answer: Any) -> None:
     assert health(Broker(answers=[answer] * QUESTIONS)) is WorkerStatus.FAILED
 
 
-def test_where_the_broker_forgot_who_has_the_run_all_workers_are_asked() -> None:
+def test_all_workers_are_asked_when_the_broker_forgot_who_has_the_run() -> None:
     broker = Broker("PENDING", None, [{"other@host": {}, "acme1@host": {TASK: ["active", {}]}}])
     assert health(broker) is WorkerStatus.RUNNING
     assert broker.asked == [None]
 
 
-def test_an_ended_task_needs_no_question() -> None:
+def test_the_worker_of_an_ended_task_is_not_asked() -> None:
     assert health(Broker("FAILURE", None)) is WorkerStatus.FAILED
     assert health(Broker("SUCCESS", None)) is WorkerStatus.SUCCESS
 
 
-def test_a_run_started_by_hand_is_left_alone() -> None:
+def test_a_run_started_by_hand_counts_as_running() -> None:
     assert health(Broker(), tags={}) is WorkerStatus.RUNNING
 
 

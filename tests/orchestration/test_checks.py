@@ -1,7 +1,8 @@
-"""Checks on real tables: each fails when the data is wrong, says what to do, and keeps what is wrong from devices."""
+"""Asset checks on real tables: each fails on wrong data, says what to do, and keeps wrong data from devices."""
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,16 +28,18 @@ from orchestration.definitions import defs
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.resources.warehouse import WarehouseResource
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 
 
 class Stores:
     """A warehouse and its delta store, with two publications: an account with a contact, which moved from T1 to T2."""
 
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DELTA_HOME", str(home))
+    def __init__(self, home: Path) -> None:
+        """In ``home``, which the environment has to name while they are used."""
         self.resource = WarehouseResource()
         self.path = home / "delta.sqlite"
+
+    def make(self) -> None:
         with self.resource.open() as connection:
             put(connection, "contact", "C", AccountId="A")
             for territory in ("T1", "T2"):
@@ -78,15 +81,26 @@ class Stores:
         return result
 
 
+@pytest.fixture(scope="module")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To be copied."""
+    home = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DELTA_HOME", str(home))
+        Stores(home).make()
+    return home
+
+
 @pytest.fixture
-def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
-    return Stores(tmp_path, monkeypatch)
+def stores(published_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
+    return Stores(shutil.copytree(published_home, tmp_path, dirs_exist_ok=True))
 
 
 PUBLICATION_FAULTS = {
     "visible_rows_have_a_body": "DELETE FROM row_body WHERE object = 'account' AND from_seq = 2",
     "moves_balance": "UPDATE visibility SET from_seq = 2 WHERE territory = 'T1' AND object = 'account'",
-    # The contact stays where its account no longer is.
+    # The contact stays in a territory that its account has left.
     "no_orphan_child": "UPDATE visibility SET to_seq = 9007199254740991 WHERE territory = 'T1' AND object = 'contact'",
     "intervals_do_not_overlap": "INSERT INTO visibility SELECT territory, object, row_id, 0, 2 FROM visibility"
     " WHERE territory = 'T1' AND object = 'account'",
@@ -94,7 +108,7 @@ PUBLICATION_FAULTS = {
 
 
 def failing(stores: Stores, name: str) -> dg.AssetCheckResult:
-    """The result of a check whose data was tampered with."""
+    """The result of a check after its data was damaged."""
     if name in PUBLICATION_FAULTS:
         stores.warehouse(PUBLICATION_FAULTS[name])
         return stores.publication_checks()[name]
@@ -114,7 +128,7 @@ def failing(stores: Stores, name: str) -> dg.AssetCheckResult:
 EVERY_CHECK = sorted({key.name for key in defs.resolve_asset_graph().asset_check_keys})
 
 
-def test_right_data_passes_every_check(stores: Stores) -> None:
+def test_correct_data_passes_every_check(stores: Stores) -> None:
     stores.replicate()
     results = [*stores.publication_checks().values(), stores.store_check(), read_in_time(timedelta(days=6))]
     results += [stores.full_check(equals_recompute), stores.full_check(digests_agree)]
@@ -131,14 +145,14 @@ def test_each_check_fails_on_wrong_data_and_says_what_to_do(stores: Stores, name
     assert any(word in result.description for word in ("Run ", "restore the last backup"))
 
 
-def test_checks_of_what_goes_to_devices_block_and_those_after_do_not() -> None:
+def test_checks_before_delivery_to_devices_block_and_later_ones_do_not() -> None:
     assert all(spec.blocking for spec in PUBLICATION_CHECKS.values())
     assert not READ_IN_TIME.blocking
     assert not STORE_EQUALS_WAREHOUSE.blocking
 
 
 @pytest.mark.parametrize("name", sorted(PUBLICATION_FAULTS))
-def test_no_later_publication_takes_a_wrong_one_along(stores: Stores, name: str) -> None:
+def test_a_wrong_publication_still_blocks_after_a_later_one(stores: Stores, name: str) -> None:
     stores.warehouse(PUBLICATION_FAULTS[name])
     assert not stores.publication_checks()[name].passed
     with stores.resource.open() as connection:
@@ -149,10 +163,10 @@ def test_no_later_publication_takes_a_wrong_one_along(stores: Stores, name: str)
         require_sound(connection)
 
 
-def test_publications_that_a_killed_run_left_unchecked_are_checked_by_the_next(stores: Stores) -> None:
+def test_publications_left_unchecked_by_a_killed_run_are_checked_by_the_next_run(stores: Stores) -> None:
     assert all(result.passed for result in stores.publication_checks().values())
     with stores.resource.open() as connection:
-        # Content that is superseded, and a row that is gone, before anything is checked.
+        # A superseded version and a deleted row, before anything is checked.
         for state, name in (("live", "renamed"), ("live", "again"), ("deleted", "again")):
             put(connection, "account", "A", state, TerritoryId="T2", AccountName=name)
             stores.publish(connection)
@@ -161,7 +175,7 @@ def test_publications_that_a_killed_run_left_unchecked_are_checked_by_the_next(s
         assert connection.execute("SELECT value FROM state WHERE name = 'checked_seq'").fetchall() == [("5",)]
 
 
-def test_a_store_that_lags_is_not_equal(stores: Stores) -> None:
+def test_a_delta_store_behind_the_warehouse_fails_its_check(stores: Stores) -> None:
     stores.replicate()
     with stores.resource.open() as connection:
         put(connection, "account", "A", TerritoryId="T2", AccountName="renamed")
@@ -173,7 +187,7 @@ def test_a_store_that_lags_is_not_equal(stores: Stores) -> None:
     ("days", "outcome", "severity"),
     [(0, True, None), (8, False, dg.AssetCheckSeverity.WARN), (22, False, dg.AssetCheckSeverity.ERROR)],
 )
-def test_a_log_unread_for_long_warns_and_then_fails(
+def test_a_log_that_was_not_read_for_days_first_warns_and_then_fails(
     days: int, outcome: bool, severity: dg.AssetCheckSeverity | None
 ) -> None:
     result = read_in_time(timedelta(days=days))
@@ -181,7 +195,7 @@ def test_a_log_unread_for_long_warns_and_then_fails(
     assert severity is None or result.severity is severity
 
 
-def test_nothing_is_compared_while_changes_wait(stores: Stores) -> None:
+def test_the_recompute_check_passes_while_changes_wait_for_publication(stores: Stores) -> None:
     with stores.resource.open() as connection:
         put(connection, "account", "A", TerritoryId="T1")
     assert stores.full_check(equals_recompute).passed

@@ -1,4 +1,4 @@
-"""What Dagster loads: names that operators use must not change unseen."""
+"""The definitions that Dagster loads: names that operators use must not change unnoticed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 
 from orchestration.assets.policy import FRESH
 from orchestration.definitions import defs
-from orchestration.sensors import LastPoll, due_without_asking
+from orchestration.due import LastPoll, due_without_asking
 from orchestration.settings import PipelineSettings
 from tests.e2e.system import PROJECT
 
@@ -24,7 +25,7 @@ def test_the_definitions_load_and_resolve() -> None:
     dg.Definitions.validate_loadable(defs)
 
 
-def test_assets_jobs_and_sensors_are_these() -> None:
+def test_assets_jobs_and_sensors_have_these_names_and_dependencies() -> None:
     graph = defs.resolve_asset_graph()
     shape = {
         key.to_user_string(): (
@@ -65,7 +66,7 @@ def test_assets_jobs_and_sensors_are_these() -> None:
     }
 
 
-def test_every_asset_tells_its_purpose_owner_and_kinds() -> None:
+def test_every_asset_has_a_description_an_owner_and_kinds() -> None:
     graph = defs.resolve_asset_graph()
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
@@ -80,13 +81,13 @@ def test_the_instance_settings_limit_the_writer_pool_to_one_run() -> None:
     assert settings["telemetry"] == {"enabled": False}
 
 
-def test_what_devices_get_is_stale_after_missed_heartbeats_and_not_before() -> None:
-    """A quiet CRM makes nothing stale: each heartbeat's sync materializes all that has a policy."""
+def test_assets_become_stale_only_after_missed_heartbeats() -> None:
+    """While the CRM is quiet, each heartbeat's sync materializes all assets that have a freshness policy."""
     graph = defs.resolve_asset_graph()
     policies = {key: graph.get(key).freshness_policy for key in graph.materializable_asset_keys}
     watched = {key: policy for key, policy in policies.items() if policy is not None}
     assert set(watched) == FRESH
-    assert set(watched) <= defs.resolve_job_def("sync").asset_layer.executable_asset_keys
+    assert set(watched) <= set(defs.resolve_job_def("sync").asset_layer.executable_asset_keys)
     heartbeat = timedelta(seconds=PipelineSettings(Path("unused")).heartbeat_seconds)
     assert due_without_asking(LastPoll(NOW, NOW, NOW, 0, full_load=False), NOW + heartbeat, PipelineSettings(Path()))
     policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1), warn_window=timedelta(minutes=15))
@@ -94,14 +95,14 @@ def test_what_devices_get_is_stale_after_missed_heartbeats_and_not_before() -> N
     assert timedelta(minutes=15) >= 2 * heartbeat
 
 
-def test_the_daemon_evaluates_freshness_and_forgets_ticks_as_shipped() -> None:
+def test_the_shipped_instance_evaluates_freshness_and_purges_ticks() -> None:
     settings = yaml.safe_load((PROJECT / "orchestration/dagster_home/dagster.yaml").read_text())
     assert settings["freshness"] == {"enabled": True}
     for kind in ("sensor", "schedule"):
         assert set(settings["retention"][kind]["purge_after_days"]) == {"skipped", "started", "failure", "success"}
 
 
-def test_the_pipeline_knows_nothing_of_the_simulator() -> None:
+def test_pipeline_service_and_simulator_do_not_import_each_other() -> None:
     for room in ("orchestration", "delta_service"):
         for path in (PROJECT / room).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
@@ -125,7 +126,8 @@ def test_the_readme_names_every_variable_that_the_code_reads() -> None:
     assert not {word for word in named if word not in readme and f"{word}_" not in readme}
 
 
-def test_loading_the_definitions_warns_of_nothing() -> None:
+@pytest.mark.processes
+def test_loading_the_definitions_causes_no_warning() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import orchestration.definitions"],
         cwd=PROJECT, capture_output=True, text=True, check=True,

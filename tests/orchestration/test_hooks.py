@@ -1,11 +1,7 @@
-"""Alerts, against a receiver on this machine: what they say, what they keep to themselves, and that none is lost."""
+"""Alerts, sent to a local receiver: what they contain, what they must not contain, and that none is lost."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,6 +10,7 @@ from orchestration.advice import advised
 from orchestration.crm.errors import CrmCredentialsError, CrmUnavailable
 from orchestration.hooks import Told, alert_failed_runs, alert_held_publications, tell
 from orchestration.pipeline.derive import PublicationHeldError
+from tests.orchestration.alerts import Receiver, SensorTicks
 
 ERRORS = {
     "credentials": CrmCredentialsError("the CRM did not accept the user name and password"),
@@ -22,46 +19,6 @@ ERRORS = {
     "bug": ValueError("Mary Jones, +49 170 1234567"),
     "none": None,
 }
-
-
-class Receiver:
-    """Keeps what is posted; answers with ``status``."""
-
-    def __init__(self) -> None:
-        self.status = 204
-        self.bodies: list[dict[str, Any]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if receiver.status < 300:
-                    receiver.bodies.append(body)
-                self.send_response(receiver.status)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Silent."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook/secret-part"
-        Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    made = Receiver()
-    monkeypatch.setenv("ALERT_WEBHOOK_URL", made.url)
-    monkeypatch.setenv("DAGSTER_UI_URL", "https://dagster.example/")
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 class Fate(dg.Config):
@@ -86,32 +43,13 @@ def run(instance: dg.DagsterInstance, error: str) -> str:
     return sync.execute_in_process(run_config=config, instance=instance, raise_on_error=False).run_id
 
 
-class Ticks:
-    """A sensor, ticked as the daemon does; ``reason`` is what the last tick said."""
-
-    def __init__(self, sensor: dg.SensorDefinition, instance: dg.DagsterInstance) -> None:
-        self.sensor, self.instance = sensor, instance
-        self.cursor: str | None = None
-        self.reason = ""
-        self.tick()
-
-    def tick(self) -> None:
-        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
-            result = self.sensor(context)
-        if isinstance(result, dg.SensorResult):
-            self.cursor = result.cursor
-            result = result.skip_reason
-        assert isinstance(result, dg.SkipReason)
-        self.reason = str(result.skip_message)
-
-
 @pytest.fixture
-def failures(instance: dg.DagsterInstance, receiver: Receiver) -> Ticks:
-    return Ticks(alert_failed_runs, instance)
+def failures(instance: dg.DagsterInstance, receiver: Receiver) -> SensorTicks:
+    return SensorTicks(alert_failed_runs, instance)
 
 
-def test_a_failed_run_is_told_with_what_to_do_and_a_link(
-    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+def test_a_failed_run_is_alerted_with_advice_and_a_link(
+    failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     run_id = run(instance, "credentials")
     failures.tick()
@@ -129,10 +67,10 @@ def test_a_failed_run_is_told_with_what_to_do_and_a_link(
     }
 
 
-def test_a_held_publication_is_told_by_a_sensor_of_its_own(
-    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+def test_a_held_publication_is_alerted_by_its_own_sensor(
+    failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
-    held = Ticks(alert_held_publications, instance)
+    held = SensorTicks(alert_held_publications, instance)
     run(instance, "held")
     run(instance, "down")
     failures.tick()
@@ -144,8 +82,8 @@ def test_a_held_publication_is_told_by_a_sensor_of_its_own(
     assert "release_held_publication" in receiver.bodies[1]["what_to_do"]
 
 
-def test_nobodys_data_leaves_with_an_error_that_is_not_ours(
-    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+def test_alerts_do_not_contain_messages_of_unknown_errors(
+    failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     run(instance, "bug")
     failures.tick()
@@ -154,8 +92,8 @@ def test_nobodys_data_leaves_with_an_error_that_is_not_ours(
     assert "Jones" not in json.dumps(body)
 
 
-def test_what_could_not_be_posted_is_posted_later_in_order(
-    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+def test_alerts_that_could_not_be_posted_are_posted_later_in_order(
+    failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(instance, "down")
     run(instance, "credentials")
@@ -173,8 +111,8 @@ def test_what_could_not_be_posted_is_posted_later_in_order(
     assert [body["failed"] for body in receiver.bodies] == ["CrmUnavailable", "CrmCredentialsError"]
 
 
-def test_the_same_failure_again_is_told_once_in_six_hours_or_after_a_success(
-    failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver
+def test_a_repeated_failure_is_alerted_once_in_six_hours_or_again_after_a_success(
+    failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     for _ in range(3):
         run(instance, "down")
@@ -193,23 +131,23 @@ def test_the_same_failure_again_is_told_once_in_six_hours_or_after_a_success(
     assert len(receiver.bodies) == 3
 
 
-def test_failures_from_before_are_not_told(instance: dg.DagsterInstance, receiver: Receiver) -> None:
+def test_failures_before_the_sensor_started_are_not_alerted(instance: dg.DagsterInstance, receiver: Receiver) -> None:
     run(instance, "down")
-    failures = Ticks(alert_failed_runs, instance)
+    failures = SensorTicks(alert_failed_runs, instance)
     failures.tick()
     assert receiver.bodies == []
 
 
-def test_without_a_webhook_the_sensors_are_off_and_say_why(
+def test_without_a_webhook_the_alert_sensors_skip_with_a_reason(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ALERT_WEBHOOK_URL", raising=False)
     for sensor in (alert_failed_runs, alert_held_publications):
         assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
-        assert Ticks(sensor, instance).reason == "ALERT_WEBHOOK_URL is not set"
+        assert SensorTicks(sensor, instance).reason == "ALERT_WEBHOOK_URL is not set"
 
 
-def test_the_log_of_a_failed_step_ends_with_what_to_do(instance: dg.DagsterInstance) -> None:
+def test_the_log_of_a_failed_step_contains_advice_once(instance: dg.DagsterInstance) -> None:
     run_id = run(instance, "down")
     said = [entry.user_message for entry in instance.all_logs(run_id) if "What to do" in entry.user_message]
     assert len(said) == 1

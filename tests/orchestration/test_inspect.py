@@ -1,10 +1,11 @@
-"""Questions to the warehouse and to the delta store: both give the same answers, and none of them writes."""
+"""Queries to the warehouse and to the delta store: both give the same answers, and neither is changed."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,20 @@ import pytest
 
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration import inspect
-from orchestration.catalog import load_catalog
 from orchestration.inspect.__main__ import main
 from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import locked, open_warehouse
-from tests.pipeline.test_derive import put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, put
 
-CATALOG = load_catalog()
-NO_GUARD = Guard(1.0, 10**6)
 START = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 - the warehouse stores UTC without zone
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four publications: two accounts; an edit; a move from T1 to T2; a deletion."""
-    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, 1) as connection:
+@pytest.fixture(scope="module")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four publications: two accounts; an edit; a move from T1 to T2; a deletion. To be copied."""
+    folder = tmp_path_factory.mktemp("published")
+    with open_warehouse(folder / "warehouse.duckdb", CATALOG, 1) as connection:
         put(connection, "territory", "T1", TerritoryName="North")
         put(connection, "territory", "T2", TerritoryName="South")
         put(connection, "account", "A1", AccountName="Clinic", TerritoryId="T1")
@@ -40,11 +38,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         publish(connection, 1)
         put(connection, "account", "A2", AccountName="Pharmacy", TerritoryId="T2")
         publish(connection, 2)
-        put(connection, "account", "A1", state="deleted")
+        put(connection, "account", "A1", "deleted")
         publish(connection, 3)
-        with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+        with DeltaStoreWriter(folder / "delta.sqlite") as writer:
             replicate(connection, CATALOG, writer)
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def home(published_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DELTA_HOME", str(tmp_path))
+    return shutil.copytree(published_home, tmp_path, dirs_exist_ok=True)
 
 
 def publish(connection: duckdb.DuckDBPyConnection, hour: int) -> None:
@@ -61,7 +65,7 @@ def operations(frame: Any) -> list[tuple[str, ...]]:
     return list(frame[["object", "row_id", "operation"]].itertuples(index=False, name=None))
 
 
-def test_a_delta_between_two_publications_names_each_row_once(source: Any) -> None:
+def test_a_delta_between_two_publications_lists_each_row_once(source: Any) -> None:
     assert operations(source.deltas("North", since=1)) == [("account", "A1", "delete"), ("account", "A2", "delete")]
     assert operations(source.deltas("T1", since=1, until=2)) == [("account", "A1", "update")]
     assert operations(source.deltas("T2", since=0)) == [("account", "A2", "insert")]
@@ -69,7 +73,7 @@ def test_a_delta_between_two_publications_names_each_row_once(source: Any) -> No
     assert operations(source.deltas("T1", since=2, until=2)) == []
 
 
-def test_a_time_stands_for_the_publication_before_it(source: Any) -> None:
+def test_a_time_selects_the_last_publication_before_it(source: Any) -> None:
     assert list(source.contents("T1", at="2026-11-24T07:30:00Z")["row_id"]) == ["A1", "A2"]
     assert list(source.contents("T1", at=datetime(2026, 11, 24, 8, 30))["row_id"]) == ["A1"]  # noqa: DTZ001
     assert list(source.contents("T1")["row_id"]) == []
@@ -80,7 +84,7 @@ def test_contents_of_one_object_have_a_column_for_each_member(source: Any) -> No
     assert dict(zip(frame["row_id"], frame["accountName"], strict=True)) == {"A1": "Clinic & Co", "A2": "Pharmacy"}
 
 
-def test_the_history_of_a_row_has_its_versions_and_who_saw_it(source: Any) -> None:
+def test_the_history_of_a_row_lists_versions_and_territories(source: Any) -> None:
     frame = source.history("account", "A2")
     seen = frame[frame["kind"] == "visible"].fillna({"to_seq": 0})
     assert list(zip(seen["territory"], seen["from_seq"], seen["to_seq"], strict=True)) == [
@@ -96,7 +100,7 @@ def test_publications_are_listed_newest_first(source: Any) -> None:
     assert f"{frame['published_at'][0]:%H:%M}" == "09:00"
 
 
-def test_what_is_not_known_or_not_yet_there_is_said(source: Any) -> None:
+def test_errors_name_the_unknown_territory_publication_or_time(source: Any) -> None:
     with pytest.raises(inspect.InspectError, match="territory West is not known"):
         source.contents("West")
     with pytest.raises(inspect.InspectError, match="the newest is 4"):
@@ -105,7 +109,7 @@ def test_what_is_not_known_or_not_yet_there_is_said(source: Any) -> None:
         source.contents("T1", at="yesterday")
 
 
-def test_each_publication_can_be_seen_by_itself(home: Path) -> None:
+def test_deltas_can_be_listed_per_publication(home: Path) -> None:
     frame = inspect.deltas("T1", since=1, each=True)
     assert list(frame[["seq", "row_id", "operation"]].itertuples(index=False, name=None)) == [
         (2, "A1", "update"),
@@ -114,9 +118,9 @@ def test_each_publication_can_be_seen_by_itself(home: Path) -> None:
     ]
 
 
-def test_held_publications_tell_where_and_how_much(home: Path) -> None:
+def test_held_publications_list_territories_and_deletes(home: Path) -> None:
     with open_warehouse(home / "warehouse.duckdb", CATALOG, 1) as connection:
-        put(connection, "account", "A2", state="deleted")
+        put(connection, "account", "A2", "deleted")
         with pytest.raises(PublicationHeldError):
             derive(connection, CATALOG, as_of=START, now=START, guard=Guard(0.3, 1))
     frame = inspect.held()
@@ -125,7 +129,9 @@ def test_held_publications_tell_where_and_how_much(home: Path) -> None:
     assert frame["released_at"].isna().all()
 
 
-def test_a_warehouse_in_use_is_waited_for_and_then_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_waits_for_the_warehouse_and_then_names_the_process_using_it(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with locked(home / "warehouse.duckdb", 1):
         assert main(["publications", "--wait", "0.1"]) == 1
         said = capsys.readouterr().err
@@ -134,14 +140,14 @@ def test_a_warehouse_in_use_is_waited_for_and_then_named(home: Path, capsys: pyt
         assert main(["publications", "--wait", "0.1", "--source", "store"]) == 0
 
 
-def test_asking_changes_no_byte_of_the_warehouse(home: Path) -> None:
+def test_inspecting_does_not_change_the_warehouse_file(home: Path) -> None:
     before = (home / "warehouse.duckdb").read_bytes()
     inspect.publications()
     inspect.contents("T1", at=1, bodies=True)
     assert (home / "warehouse.duckdb").read_bytes() == before
 
 
-def test_the_command_writes_tables_csv_and_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_inspect_command_prints_tables_csv_and_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def printed(*arguments: str) -> str:
         assert main(list(arguments)) == 0
         return capsys.readouterr().out

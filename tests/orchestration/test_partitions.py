@@ -8,22 +8,22 @@ from orchestration.definitions import defs
 from orchestration.partitions import PartitionPlan, keep_in_step, partition_key, plan_partitions, territory_id
 
 
-def test_keys_show_the_name_and_keep_the_id() -> None:
+def test_partition_keys_contain_territory_name_and_id() -> None:
     key = partition_key("1QA2-608DP", "T 001 North")
     assert key == "T 001 North 1QA2-608DP"
     assert territory_id(key) == "1QA2-608DP"
     assert territory_id(partition_key("1QA2-608DP", None)) == "1QA2-608DP"
 
 
-def test_new_keys_are_added_in_order_and_old_ones_deleted() -> None:
+def test_new_partition_keys_are_added_in_order_and_old_ones_deleted() -> None:
     assert plan_partitions(["c", "a", "b"], ["b", "z"], []) == PartitionPlan(("a", "c"), ("z",))
 
 
-def test_an_empty_reading_changes_nothing() -> None:
+def test_an_empty_list_of_territories_changes_no_partition() -> None:
     assert plan_partitions([], ["a"], []) == PartitionPlan((), ())
 
 
-def test_a_key_with_a_run_in_flight_is_kept_until_the_run_ends() -> None:
+def test_a_partition_key_is_kept_until_its_run_ends() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         keep_in_step(instance, ["old", "new"])
         run = instance.create_run_for_job(

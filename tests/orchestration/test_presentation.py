@@ -1,4 +1,4 @@
-"""What assets say of themselves: shown in place by the UI, with links where there is a service."""
+"""Metadata of assets: short enough for the UI to show inline, with links if the service is known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def picture(series: dict[str, list[int]]) -> etree._Element:
     return etree.fromstring(unquote(text.partition("(data:image/svg+xml,")[2].removesuffix(")")))
 
 
-def test_a_plot_of_large_publications_is_short_enough_to_be_shown_in_place() -> None:
+def test_a_plot_of_large_publications_fits_into_inline_metadata() -> None:
     large = bars({name: [9_999_999 - 777 * n for n in range(10)] for name in ("insert", "update", "delete")})
     assert len(large.md_str or "") <= INLINE_CHARACTERS
     assert len(bars({"new events": [9_999_999] * 24}).md_str or "") <= INLINE_CHARACTERS
@@ -37,22 +37,22 @@ def test_a_plot_has_a_bar_for_each_count_that_is_not_zero() -> None:
     assert [text.text for text in root.iterfind("{*}text")] == ["insert", "delete", "max 2106"]
 
 
-def test_a_plot_of_nothing_is_a_picture_too() -> None:
+def test_a_plot_without_data_is_a_valid_picture() -> None:
     assert picture({"new events": []}) is not None
 
 
-def test_a_long_table_shows_what_fits_and_counts_the_rest() -> None:
+def test_a_long_table_is_cut_and_says_how_many_rows_are_missing() -> None:
     text = table("territory|rows", [(f"T{number:04}", number) for number in range(500)]).md_str or ""
     assert len(text) <= INLINE_CHARACTERS
     shown = text.count("| T")
     assert text.endswith(f"\n\n… and {500 - shown} more")
 
 
-def test_numbers_stand_to_the_right() -> None:
+def test_numbers_are_right_aligned() -> None:
     assert table("territory|rows", [("T001", 5)]).md_str == "| territory | rows |\n|---|---:|\n| T001 | 5 |"
 
 
-def test_links_lead_to_the_device_page_and_to_the_reason_for_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_open_the_device_page_and_the_explanation_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE_SERVICE_URL", "https://sync.example/")
     links = ServiceLinks.from_environment()
     assert links.device("T 1", "1-A") == "[T 1](https://sync.example/device/?territory=1-A)"
@@ -62,12 +62,12 @@ def test_links_lead_to_the_device_page_and_to_the_reason_for_a_row(monkeypatch: 
     )
 
 
-def test_without_a_known_service_names_are_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_service_url_names_are_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEVICE_SERVICE_URL", raising=False)
     assert ServiceLinks.from_environment().device("T001", "1-A") == "T001"
 
 
-def test_each_source_of_a_column_is_a_column_of_an_asset_upstream() -> None:
+def test_column_lineage_names_existing_columns_of_upstream_assets() -> None:
     graph = defs.resolve_asset_graph()
     seen = 0
     for key in graph.materializable_asset_keys:
@@ -86,14 +86,14 @@ def test_each_source_of_a_column_is_a_column_of_an_asset_upstream() -> None:
     assert seen > 50
 
 
-def test_a_snapshot_says_how_its_rows_reach_a_territory() -> None:
+def test_a_snapshot_describes_how_its_rows_reach_a_territory() -> None:
     catalog = load_catalog()
     assert lineage.reach(catalog["account"]) == "A row reaches a territory by its own TerritoryId."
     assert "with its account, by AccountId or with each linked account" in lineage.reach(catalog["contact"])
     assert lineage.reach(catalog["user"]).startswith("Not served")
 
 
-def test_rows_in_quarantine_are_shown_with_the_reason() -> None:
+def test_quarantined_rows_are_listed_with_the_reason() -> None:
     catalog = load_catalog()
     with duckdb.connect() as connection:
         connection.execute(QUARANTINE.ddl)

@@ -1,4 +1,4 @@
-"""Old runs are forgotten, and nothing that anybody still goes by is forgotten with them."""
+"""Old runs are deleted, but no records that are still needed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.runs import SqlRunStorage
 from sqlalchemy import text
 
 from orchestration.assets.policy import PUBLICATION_TAG
@@ -17,6 +15,7 @@ from orchestration.partitions import territories
 from orchestration.prune import EndedRun, due_runs, prune
 from orchestration.sensors import last_poll
 from orchestration.settings import RunRetention
+from tests.orchestration.dagster_private import SqliteEventLogStorage, SqlRunStorage
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 NOTHING_KEPT = RunRetention(quiet_days=0, routine_days=0, operator_days=0, newest_of_each_job=0)
@@ -70,26 +69,26 @@ def rows(instance: dg.DagsterInstance, table: str) -> int:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
-def test_each_kind_of_run_is_kept_for_its_own_time() -> None:
+def test_each_kind_of_run_has_its_own_retention() -> None:
     ages = {"quiet": (1, 3), "routine": (3, 15), "operator": (399, 401)}
     runs = [run(days, kind, days) for kind, both in ages.items() for days in both]
     due = due_runs(runs, set(), RunRetention(newest_of_each_job=0), NOW)
     assert [one.run_id for one in due] == ["quiet 3", "routine 15", "operator 401"]
 
 
-def test_the_newest_of_each_job_and_those_with_a_last_word_stay() -> None:
+def test_the_newest_runs_of_each_job_and_runs_with_a_last_record_are_kept() -> None:
     runs = [run(number, "quiet", 10 + number, job) for job in ("sync", "sweep") for number in range(4)]
     due = due_runs(runs, {"quiet 3"}, RunRetention(newest_of_each_job=2), NOW)
     assert [(one.job, one.run_id) for one in due] == [("sync", "quiet 2"), ("sweep", "quiet 2")]
 
 
-def test_however_many_runs_there_are_a_limit_keeps_the_disk_from_filling() -> None:
+def test_the_number_of_routine_runs_kept_is_limited() -> None:
     runs = [run(number, "routine", number / 100) for number in range(50)] + [run(99, "operator", 1)]
     due = due_runs(runs, set(), RunRetention(routine_max=30, newest_of_each_job=5), NOW)
     assert [one.run_id for one in due] == [f"routine {number}" for number in range(30, 50)]
 
 
-def test_a_forgotten_run_leaves_nothing_behind(instance: dg.DagsterInstance) -> None:
+def test_a_deleted_run_leaves_no_rows_and_files_behind(instance: dg.DagsterInstance) -> None:
     old = [sync(instance, ROUTINE) for _ in range(3)]
     newest = sync(instance, ROUTINE)
     before = {table: rows(instance, table) for table in ("run_tags", "event_logs", "asset_check_executions")}
@@ -102,7 +101,7 @@ def test_a_forgotten_run_leaves_nothing_behind(instance: dg.DagsterInstance) -> 
         assert rows(instance, table) == count / 4, table
 
 
-def test_what_sensor_partitions_and_checks_go_by_survives(instance: dg.DagsterInstance) -> None:
+def test_the_records_that_sensors_partitions_and_checks_need_are_kept(instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("territory", ["T1", "T2", "T3"])
     for _ in range(2):
         sync(instance)
@@ -118,7 +117,7 @@ def test_what_sensor_partitions_and_checks_go_by_survives(instance: dg.DagsterIn
     assert rows(instance, "asset_check_executions") == 1
 
 
-def test_a_run_that_has_not_ended_is_never_touched(instance: dg.DagsterInstance) -> None:
+def test_a_run_that_has_not_ended_is_never_deleted(instance: dg.DagsterInstance) -> None:
     job = dg.define_asset_job("one", [modification_records])
     defined = dg.Definitions(assets=[modification_records], jobs=[job]).resolve_job_def("one")
     unfinished = [
@@ -137,7 +136,7 @@ def test_a_run_that_has_not_ended_is_never_touched(instance: dg.DagsterInstance)
     assert ended not in left
 
 
-def test_a_run_that_published_is_no_quiet_one(instance: dg.DagsterInstance) -> None:
+def test_a_run_that_published_is_not_a_quiet_run(instance: dg.DagsterInstance) -> None:
     published = sync(instance, {**ROUTINE, PUBLICATION_TAG: "7"})
     sync(instance, ROUTINE)
     sync(instance)
@@ -146,7 +145,7 @@ def test_a_run_that_published_is_no_quiet_one(instance: dg.DagsterInstance) -> N
     assert published in {one.run_id for one in instance.get_runs()}
 
 
-def test_files_of_kept_runs_are_made_smaller_once_and_stay_readable(instance: dg.DagsterInstance) -> None:
+def test_event_files_of_kept_runs_are_shrunk_once_and_stay_readable(instance: dg.DagsterInstance) -> None:
     run_id = sync(instance)
     events = len(instance.all_logs(run_id))
     before = event_files(instance)[run_id].stat().st_size

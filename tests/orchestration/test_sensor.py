@@ -1,8 +1,7 @@
-"""When the sensor launches a run, on a real (ephemeral) instance and a CRM that only counts."""
+"""When the sensor launches a run, with a real (ephemeral) instance and a CRM that can only count."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,17 +10,21 @@ import pytest
 
 from orchestration import sensors
 from orchestration.catalog import load_catalog
+from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmUnavailable
 from orchestration.crm.queries import Query
 from orchestration.definitions import defs
-from orchestration.sensors import LastPoll, SensorState, crm_changes, due_by_untracked, due_without_asking
+from orchestration.due import LastPoll, SensorState, due_by_untracked, due_without_asking
+from orchestration.sensors import crm_changes
 from orchestration.settings import PipelineSettings
 
 SETTINGS = PipelineSettings(Path("unused"))
 NOW = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
 
 
-class CountingCrm:
+class CountingCrm(CrmClient):
+    """The client without its sessions, where only rows can be counted."""
+
     def __init__(self) -> None:
         self.counts: dict[str, int | None] = {"ModificationTracking": 3, "Order": 5, "Territory": 2}
         self.down = False
@@ -37,15 +40,9 @@ class CountingCrm:
 @pytest.fixture
 def crm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CountingCrm:
     made = CountingCrm()
-    monkeypatch.setattr(sensors, "_crm", lambda: made)
+    monkeypatch.setattr(sensors, "crm_client", lambda: made)
     monkeypatch.setenv("DELTA_HOME", str(tmp_path))
     return made
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def polled(instance: dg.DagsterInstance, probe_count: int = 3, full_load: bool = False, days_old: float = 0) -> None:
@@ -74,11 +71,13 @@ def run_of(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> dg.Dags
     return instance.create_run_for_job(defs.resolve_job_def("sync"), status=status)
 
 
-def test_without_any_reading_it_launches_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_without_any_earlier_poll_the_sensor_launches_a_full_load(
+    instance: dg.DagsterInstance, crm: CountingCrm
+) -> None:
     assert launched(tick(instance)) == ["full_load"]
 
 
-def test_nothing_new_launches_nothing_at_the_price_of_few_queries(
+def test_an_unchanged_crm_launches_nothing_and_costs_few_queries(
     instance: dg.DagsterInstance, crm: CountingCrm
 ) -> None:
     polled(instance)
@@ -89,7 +88,9 @@ def test_nothing_new_launches_nothing_at_the_price_of_few_queries(
     assert crm.asked == 1
 
 
-def test_an_event_more_or_less_in_the_overlap_launches_a_sync(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_a_changed_count_of_events_in_the_overlap_launches_a_sync(
+    instance: dg.DagsterInstance, crm: CountingCrm
+) -> None:
     polled(instance)
     for count in (4, 2):
         crm.counts["ModificationTracking"] = count
@@ -103,7 +104,7 @@ def test_while_a_run_is_under_way_the_crm_is_not_asked(instance: dg.DagsterInsta
     assert crm.asked == 0
 
 
-def test_a_failed_run_is_tried_again_in_growing_steps_and_each_failure_counts_once() -> None:
+def test_a_failed_run_is_retried_with_growing_pauses_and_each_failure_counts_once() -> None:
     state = SensorState().after_failure("run 1", failed_at=100.0)
     assert state.retry_at == 115.0
     assert state.after_failure("run 1", failed_at=100.0) == state
@@ -115,7 +116,7 @@ def test_a_failed_run_is_tried_again_in_growing_steps_and_each_failure_counts_on
     assert state.after_success().failures == 0
 
 
-def test_a_failed_run_is_asked_for_again_although_the_log_says_nothing_new(
+def test_a_failed_run_is_retried_although_the_log_has_nothing_new(
     instance: dg.DagsterInstance, crm: CountingCrm
 ) -> None:
     polled(instance)
@@ -128,7 +129,7 @@ def test_a_failed_run_is_asked_for_again_although_the_log_says_nothing_new(
     assert launched(tick(instance, due.dump())) == ["sync"]
 
 
-def test_a_crm_that_is_down_is_no_failure_of_the_sensor(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_the_sensor_skips_while_the_crm_is_down(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
     polled(instance)
     crm.down = True
     result = tick(instance)
@@ -137,7 +138,7 @@ def test_a_crm_that_is_down_is_no_failure_of_the_sensor(instance: dg.DagsterInst
     assert "cannot be asked" in str(result.skip_reason.skip_message)
 
 
-def test_in_stream_mode_it_keeps_one_stream_going(
+def test_in_stream_mode_the_sensor_keeps_one_stream_running(
     instance: dg.DagsterInstance, crm: CountingCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYNC_MODE", "stream")
@@ -150,29 +151,29 @@ def test_in_stream_mode_it_keeps_one_stream_going(
     assert launched(tick(instance)) == []
 
 
-def test_a_watermark_too_old_for_the_log_asks_for_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_a_watermark_older_than_the_log_launches_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
     polled(instance, days_old=26)
     assert launched(tick(instance)) == ["full_load"]
 
 
-def test_after_a_full_load_a_sync_reads_what_changed_meanwhile(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
+def test_a_full_load_is_followed_by_a_sync(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
     polled(instance, full_load=True)
     assert launched(tick(instance)) == ["sync"]
 
 
-def test_a_heartbeat_comes_twice_in_each_overlap() -> None:
+def test_a_heartbeat_is_due_twice_per_overlap() -> None:
     last = LastPoll(NOW, NOW, NOW, 0, full_load=False)
     assert due_without_asking(last, NOW + timedelta(seconds=299), SETTINGS) is None
     assert due_without_asking(last, NOW + timedelta(seconds=301), SETTINGS) == ("sync", "heartbeat")
 
 
-def test_untracked_objects_are_counted_once_a_minute_and_a_moved_count_is_a_reason(crm: CountingCrm) -> None:
+def test_untracked_objects_are_counted_once_a_minute_and_a_changed_count_launches_a_sync(crm: CountingCrm) -> None:
     last = LastPoll(NOW, NOW, NOW, 0, full_load=False)
     catalog = load_catalog()
-    reason, state = due_by_untracked(crm, catalog, last, SensorState(), NOW)  # type: ignore[arg-type]
+    reason, state = due_by_untracked(crm, catalog, last, SensorState(), NOW)
     assert reason is None
     crm.counts["Order"] = 6
-    assert due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=30))[0] is None  # type: ignore[arg-type]
+    assert due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=30))[0] is None
     state = SensorState.parse(state.dump())
-    reason, _ = due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=61))  # type: ignore[arg-type]
+    reason, _ = due_by_untracked(crm, catalog, last, state, NOW + timedelta(seconds=61))
     assert reason == "order rows changed"

@@ -1,8 +1,7 @@
-"""When a resident run makes way, and what it leaves on record; on a real (ephemeral) instance."""
+"""When a stream run ends for waiting runs, and what it records; with a real (ephemeral) instance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,14 +19,8 @@ from orchestration.stream import runs_waiting, stream
 from tests.pipeline.fake_crm import FakeCrm
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
 class CountedCrm(FakeCrm):
-    """The fake CRM, with the meter that the stream reads."""
+    """The fake CRM with the count of operations that the stream reads."""
 
     operations_spent = 0
 
@@ -47,7 +40,7 @@ def crm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CountedCrm:
 
 
 def queued(job: str, pools: set[str] | None) -> Any:
-    """A run as the instance tells of it; one that has not been looked at yet has no pools."""
+    """A queued run as the instance returns it; ``pools`` is None while the queue has not looked at it."""
     concurrency = None if pools is None else SimpleNamespace(all_pools=pools)
     return SimpleNamespace(job_name=job, run_op_concurrency=concurrency)
 
@@ -66,7 +59,7 @@ def records(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, ass
     return [one for one in materializations if one.asset_key == dg.AssetKey(asset)]
 
 
-def test_of_queued_runs_those_are_waited_for_that_need_the_warehouse(
+def test_only_queued_runs_that_need_the_warehouse_are_waiting(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert runs_waiting(instance) == []
@@ -75,7 +68,7 @@ def test_of_queued_runs_those_are_waited_for_that_need_the_warehouse(
     assert runs_waiting(instance) == ["realign_territories", "sweep"]
 
 
-def test_the_stream_ends_at_once_for_a_run_that_waits(
+def test_the_stream_ends_immediately_for_a_waiting_run(
     instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "runs_waiting", lambda _: ["realign_territories"])
@@ -86,12 +79,12 @@ def test_the_stream_ends_at_once_for_a_run_that_waits(
 
 
 def after_looks(monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
-    """The stream is asked to make way after so many looks at the CRM."""
-    answers = iter([[]] * looks + [["sweep"]])
+    """Let a run wait for the warehouse after so many polls of the CRM."""
+    answers = iter([*([] for _ in range(looks)), ["sweep"]])
     monkeypatch.setattr(streaming, "runs_waiting", lambda _: next(answers))
 
 
-def test_the_stream_publishes_and_records_what_it_did(
+def test_the_stream_publishes_and_records_materializations(
     instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_looks(monkeypatch, 2)
@@ -103,11 +96,14 @@ def test_the_stream_publishes_and_records_what_it_did(
     deltas = records(instance, result, "territory_deltas")
     assert [one.metadata["rows_inserted"].value for one in deltas] == [1, 0]
     assert instance.get_dynamic_partitions("territory") == ["North T1"]
-    tags = instance.get_run_by_id(result.run_id).tags  # type: ignore[union-attr]
-    assert tags[PUBLICATION_TAG] == "1"
+    published = instance.get_run_by_id(result.run_id)
+    assert published is not None
+    assert published.tags[PUBLICATION_TAG] == "1"
 
 
-def test_it_ends_by_itself(instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stream_ends_after_its_configured_time(
+    instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SYNC_STREAM_MINUTES", "0.05")
     assert "The stream ends: 0.05 minutes are over" in said(instance, run(instance))
 
@@ -116,12 +112,12 @@ def test_syncs_that_find_nothing_leave_no_records(
     instance: dg.DagsterInstance, crm: CountedCrm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_looks(monkeypatch, 6)
-    # The probe never agrees with what was read: each look is a sync.
+    # The probe always finds a difference: each poll is a sync.
     monkeypatch.setattr(streaming, "due_by_probe", lambda *_: "always")
     result = run(instance)
     assert len(records(instance, result, "modification_records")) == 2, "the load, and the sync after it"
 
 
-def test_the_job_says_in_the_ui_what_it_is() -> None:
+def test_the_description_of_the_stream_job_names_its_setting() -> None:
     description: Any = stream.description
     assert "SYNC_MODE=stream" in description

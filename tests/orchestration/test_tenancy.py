@@ -1,4 +1,4 @@
-"""Two tenants in one Dagster instance: nothing that Dagster keeps for the whole instance is named alike for both."""
+"""Two tenants in one Dagster instance: names that Dagster keeps instance-wide differ between them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import dagster as dg
 import pytest
@@ -19,55 +18,31 @@ from orchestration.sensors import crm_changes
 from orchestration.settings import SettingsError
 from orchestration.stream import runs_waiting
 from tests.e2e.system import PROJECT
-from tests.orchestration.test_hooks import Receiver, Ticks, receiver  # noqa: F401
+from tests.orchestration.alerts import Receiver, SensorTicks
+from tests.orchestration.instance_wide_names import instance_wide_names
 
 TAG = ".dagster/repository"
 OURS, THEIRS = {TAG: "__repository__@ours"}, {TAG: "__repository__@theirs"}
 
-DESCRIBE = """
-import json
-import dagster as dg
-from orchestration.definitions import defs
-from orchestration.partitions import territories
-graph = defs.resolve_asset_graph()
-repository = defs.get_repository_def()
-jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
-nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
-print(json.dumps({
-    "assets": [key.to_user_string() for key in graph.get_all_asset_keys()],
-    "checks": [f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys],
-    "pools": sorted({pool for node in nodes for pool in node.pools or ()}
-                    | {node.definition.pool for job in jobs for node in job.nodes if node.definition.pool}),
-    "partitions": [territories.name],
-    "lineage": sorted({dep.asset_key.to_user_string() for node in nodes
-                       for deps in (node.metadata["dagster/column_lineage"].deps_by_column.values()
-                                    if "dagster/column_lineage" in node.metadata else ())
-                       for dep in deps}),
-    "locations": sorted({job.run_tags.get(".dagster/repository", "") for job in jobs}),
-    "jobs": sorted(job.name for job in jobs),
-}))
-"""
 
-
-def described(tenant: str) -> dict[str, list[str]]:
-    done = subprocess.run(
-        [sys.executable, "-c", DESCRIBE],
-        cwd=PROJECT, env={**os.environ, "TENANT": tenant}, capture_output=True, text=True, check=False,
+def start_describing(tenant: str) -> subprocess.Popen[str]:
+    """A process of that tenant: names are fixed when modules are imported."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.orchestration.instance_wide_names"],
+        cwd=PROJECT, env={**os.environ, "TENANT": tenant}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, list[str]] = json.loads(done.stdout)
+
+
+def described_by(process: subprocess.Popen[str]) -> dict[str, list[str]]:
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    found: dict[str, list[str]] = json.loads(printed)
     return found
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
-@pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process belongs to the tenant ``ours``; names that were fixed when modules were read stay plain."""
+    """This process belongs to the tenant ``ours``; names fixed at import stay without prefix."""
     monkeypatch.setattr(tenancy, "TENANT", "ours")
     monkeypatch.setattr(tenancy, "RUN_TAGS", OURS)
 
@@ -98,8 +73,11 @@ def tick(instance: dg.DagsterInstance) -> str:
     return str(result.skip_message)
 
 
-def test_all_that_dagster_keeps_for_the_whole_instance_carries_the_tenants_name() -> None:
-    plain, acme, zenith = described(""), described("acme"), described("zenith")
+@pytest.mark.processes
+def test_all_instance_wide_names_are_prefixed_with_the_tenant() -> None:
+    processes = [start_describing("acme"), start_describing("zenith")]
+    assert tenancy.TENANT == ""
+    plain, (acme, zenith) = instance_wide_names(), map(described_by, processes)
     for kind in ("assets", "checks", "pools", "partitions", "lineage"):
         assert plain[kind]
         assert sorted(acme[kind]) == sorted(f"acme/{name}" for name in plain[kind]), kind
@@ -109,21 +87,21 @@ def test_all_that_dagster_keeps_for_the_whole_instance_carries_the_tenants_name(
 
 
 @pytest.mark.parametrize("name", ["Acme", "a-b", "1st", "a/b", "a b", "a" * 41])
-def test_a_tenant_that_could_not_be_told_apart_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_tenant_name_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENANT", name)
     with pytest.raises(SettingsError, match="TENANT="):
-        tenancy._from_environment()
+        tenancy.tenant_from_environment()
 
 
 @pytest.mark.usefixtures("ours")
-def test_a_code_location_called_otherwise_than_its_tenant_is_refused() -> None:
+def test_a_code_location_not_named_after_its_tenant_is_refused() -> None:
     tenancy.require_location("ours")
     with pytest.raises(SettingsError, match="'ours', but the workspace calls this code location 'theirs'"):
         tenancy.require_location("theirs")
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_run_under_way_does_not_keep_the_sensor_from_launching(instance: dg.DagsterInstance) -> None:
+def test_an_unfinished_run_of_another_tenant_does_not_stop_the_sensor(instance: dg.DagsterInstance) -> None:
     run(instance, THEIRS, dg.DagsterRunStatus.STARTED)
     assert tick(instance) == "full_load"
     run(instance, OURS, dg.DagsterRunStatus.STARTED)
@@ -131,32 +109,37 @@ def test_another_tenants_run_under_way_does_not_keep_the_sensor_from_launching(i
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_failures_do_not_make_the_sensor_wait(instance: dg.DagsterInstance) -> None:
+def test_failed_runs_of_another_tenant_do_not_delay_the_sensor(instance: dg.DagsterInstance) -> None:
     run(instance, OURS, dg.DagsterRunStatus.SUCCESS)
     run(instance, THEIRS, dg.DagsterRunStatus.FAILURE)
     assert tick(instance) == "full_load"
 
 
 @pytest.mark.usefixtures("ours")
-def test_a_stream_makes_way_for_its_own_tenants_runs_only(
+def test_a_stream_ends_only_for_waiting_runs_of_its_own_tenant(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A queued run cannot be made without a daemon: what is asked for is looked at instead.
+    # A queued run cannot be created without a daemon, so the filter of the query is checked.
     asked: list[dg.RunsFilter] = []
-    monkeypatch.setattr(instance, "get_runs", lambda wanted: asked.append(wanted) or [])
+
+    def get_runs(wanted: dg.RunsFilter) -> list[dg.DagsterRun]:
+        asked.append(wanted)
+        return []
+
+    monkeypatch.setattr(instance, "get_runs", get_runs)
     assert runs_waiting(instance) == []
     assert [(one.tags, one.statuses) for one in asked] == [(OURS, [dg.DagsterRunStatus.QUEUED])]
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_runs_are_not_forgotten(instance: dg.DagsterInstance) -> None:
+def test_runs_of_another_tenant_are_not_pruned(instance: dg.DagsterInstance) -> None:
     mine = run(instance, OURS, dg.DagsterRunStatus.SUCCESS)
     run(instance, THEIRS, dg.DagsterRunStatus.SUCCESS)
     assert [one.run_id for one in ended_runs(instance)] == [mine.run_id]
 
 
 @pytest.mark.usefixtures("ours")
-def test_a_partition_is_kept_for_its_own_tenants_runs_only(instance: dg.DagsterInstance) -> None:
+def test_a_partition_is_kept_only_for_runs_of_its_own_tenant(instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("territory", ["North", "South"])
     run(instance, OURS, dg.DagsterRunStatus.STARTED, "North")
     run(instance, THEIRS, dg.DagsterRunStatus.STARTED, "South")
@@ -164,8 +147,8 @@ def test_a_partition_is_kept_for_its_own_tenants_runs_only(instance: dg.DagsterI
 
 
 @pytest.mark.usefixtures("ours")
-def test_another_tenants_failures_are_not_told(instance: dg.DagsterInstance, receiver: Receiver) -> None:  # noqa: F811
-    failures = Ticks(alert_failed_runs, instance)
+def test_failures_of_another_tenant_are_not_alerted(instance: dg.DagsterInstance, receiver: Receiver) -> None:
+    failures = SensorTicks(alert_failed_runs, instance)
     failed = []
     for of in (THEIRS, OURS, THEIRS):
         failed.append(sync.execute_in_process(instance=instance, tags=of, raise_on_error=False).run_id)
@@ -173,6 +156,6 @@ def test_another_tenants_failures_are_not_told(instance: dg.DagsterInstance, rec
     assert [body["run_id"] for body in receiver.bodies] == [failed[1]]
 
 
-def test_a_run_launched_by_dagsters_daemon_belongs_to_its_code_location() -> None:
+def test_a_run_launched_by_the_daemon_belongs_to_its_code_location() -> None:
     assert tenancy.location_of(dg.DagsterRun(job_name="sync", run_id="1", tags=THEIRS)) == "theirs"
     assert tenancy.location_of(dg.DagsterRun(job_name="sync", run_id="1")) == "territory_delta"

@@ -1,27 +1,29 @@
-"""An alignment file: what it would move is what moves, and what was announced passes the guard."""
+"""Alignment files: the dry run predicts what moves, and announced moves pass the guard."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from orchestration.pipeline.alignment import AlignmentFileError, Effect, announce, dry_run, read_alignment
+from orchestration.pipeline.alignment import AlignmentFileError, Effect, Move, announce, dry_run, read_alignment
 from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, link, published_view, put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, link, published_view, put
 
 GUARD = Guard(max_share=0.3, min_rows=5)
 MOVED = 8
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+@pytest.fixture(scope="module")
+def published_warehouse(empty_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """T1 (North) with ten accounts of two children each, one contact also linked to an account of T2 (South)."""
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, wait_seconds=1) as connection:
+    path = Path(shutil.copy(empty_warehouse, tmp_path_factory.mktemp("published")))
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         for territory, name in (("T1", "North"), ("T2", "South")):
             put(connection, "territory", territory, TerritoryName=name)
         put(connection, "account", "B", TerritoryId="T2")
@@ -31,6 +33,13 @@ def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             put(connection, "order", f"O{n}", BusinessAccountId=f"A{n}")
         link(connection, "C0", {"A0", "B"})
         derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
+    return path
+
+
+@pytest.fixture
+def warehouse(published_warehouse: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    path = Path(shutil.copy(published_warehouse, tmp_path))
+    with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         yield connection
 
 
@@ -46,7 +55,7 @@ def realign(connection: duckdb.DuckDBPyConnection, *accounts: str) -> None:
         put(connection, "account", account, AccountName=f"Käthe {account[1:]}", TerritoryId="T2")
 
 
-def test_a_dry_run_says_what_then_happens_and_changes_nothing(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
+def test_a_dry_run_predicts_the_changes_and_makes_none(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
     before = published_view(warehouse)
     effects = dry_run(warehouse, CATALOG, read_alignment(warehouse, CATALOG, file))
     assert published_view(warehouse) == before
@@ -80,7 +89,7 @@ def test_an_announced_realignment_passes_the_guard_with_its_children_once(
     assert warehouse.execute("FROM announced_move").fetchall() == []
 
 
-def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> list:  # type: ignore[type-arg]
+def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> list[Move]:
     """The file as it was read before the accounts moved."""
     connection.execute("UPDATE snapshot.account SET TerritoryId = 'T1' WHERE row_id LIKE 'A%'")
     moves = read_alignment(connection, CATALOG, file)
@@ -88,7 +97,7 @@ def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> 
     return moves
 
 
-def test_an_announcement_covers_nothing_but_what_it_names(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
+def test_an_announcement_covers_only_the_moves_it_lists(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
     announce(warehouse, read_alignment(warehouse, CATALOG, file)[:2], "two only", NOW)
     realign(warehouse, *(f"A{n}" for n in range(MOVED)))
     with pytest.raises(PublicationHeldError, match=rf"North \(T1\): {3 * (MOVED - 2)} of 30"):
@@ -105,7 +114,7 @@ def test_an_announcement_covers_nothing_but_what_it_names(warehouse: duckdb.Duck
         ("account,from,to\nA0,T1,T2\nA0,T1,T2\n", ":3: account A0 stands in the file twice"),
     ],
 )
-def test_a_file_that_does_not_fit_names_the_line(
+def test_an_invalid_alignment_file_is_refused_with_its_line(
     warehouse: duckdb.DuckDBPyConnection, tmp_path: Path, text: str, reason: str
 ) -> None:
     path = tmp_path / "bad.csv"

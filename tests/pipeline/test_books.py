@@ -9,13 +9,13 @@ from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import served_territories
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
-from tests.pipeline.test_derive import NO_GUARD, NOW, published_view, put
+from tests.pipeline.snapshot_rows import NO_GUARD, NOW, published_view, put
 
 EXAMPLE = DEFAULT_PATH.parents[1] / "docs/books.yaml"
 BOOKS = load_catalog(EXAMPLE)
 
 
-def test_the_example_is_the_shipped_catalog_but_for_the_books() -> None:
+def test_the_example_differs_from_the_shipped_catalog_only_in_books() -> None:
     shipped, example = ({obj.name: obj for obj in load_catalog(path)} for path in (DEFAULT_PATH, EXAMPLE))
     assert list(shipped) == list(example)
     differing = {name for name in shipped if shipped[name] != example[name]}
@@ -25,7 +25,7 @@ def test_the_example_is_the_shipped_catalog_but_for_the_books() -> None:
     assert shipped["account"].model_copy(update={"visibility": (path,)}) == example["account"]
 
 
-def test_rows_are_seen_in_every_book_they_belong_to_and_their_children_with_them(tmp_path: Path) -> None:
+def test_rows_and_their_children_are_visible_in_every_book_of_the_row(tmp_path: Path) -> None:
     with open_warehouse(tmp_path / "warehouse.duckdb", BOOKS, 1) as connection:
 
         def books(account: str, *ids: str) -> None:

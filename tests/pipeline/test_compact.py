@@ -1,37 +1,23 @@
-"""Compaction forgets what is beyond the horizons and changes no answer inside them."""
+"""Compaction deletes history beyond the horizons and changes no answer inside them."""
 
 from __future__ import annotations
 
 import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.pipeline.compact import Retention, compact
-from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, put
-from tests.pipeline.test_replicate import store_equals
-
-START = datetime(2025, 1, 1)  # noqa: DTZ001 - the warehouse stores UTC without zone
-DAYS = 60
+from tests.pipeline.histories import DAYS, START, change_one_day
+from tests.pipeline.snapshot_rows import CATALOG
+from tests.pipeline.store_tables import store_equals
 
 View = set[tuple[str, str, int]]
-
-
-def a_day(connection: duckdb.DuckDBPyConnection, rng: random.Random, day: int) -> None:
-    for _ in range(3):
-        account = f"A{rng.randint(0, 9)}"
-        if rng.random() < 0.2:
-            put(connection, "account", account, state="deleted", TerritoryId="T1")
-        else:
-            put(connection, "account", account, Status=f"s{rng.randint(0, 2)}", TerritoryId=rng.choice(["T1", "T2"]))
-    moment = START + timedelta(days=day)
-    derive(connection, CATALOG, as_of=moment, now=moment, guard=NO_GUARD)
 
 
 def view(connection: duckdb.DuckDBPyConnection, seq: int) -> View:
@@ -44,14 +30,14 @@ def view(connection: duckdb.DuckDBPyConnection, seq: int) -> View:
     )
 
 
-def test_views_inside_the_horizon_stay_as_they_were(tmp_path: Path) -> None:
+def test_compaction_keeps_all_views_inside_the_horizon(tmp_path: Path) -> None:
     rng = random.Random(3)
     with (
         open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, 1) as connection,
         DeltaStoreWriter(tmp_path / "delta.sqlite") as writer,
     ):
         for day in range(DAYS):
-            a_day(connection, rng, day)
+            change_one_day(connection, rng, day)
             replicate(connection, CATALOG, writer)
         seqs = [row[0] for row in connection.execute("SELECT seq FROM publication ORDER BY seq").fetchall()]
         before = {seq: view(connection, seq) for seq in seqs}
@@ -74,7 +60,7 @@ def test_views_inside_the_horizon_stay_as_they_were(tmp_path: Path) -> None:
         assert bodies == [(0,)]
         assert store_equals(connection, tmp_path / "delta.sqlite")
 
-        a_day(connection, rng, DAYS)
+        change_one_day(connection, rng, DAYS)
         assert not replicate(connection, CATALOG, writer).full_copy
         assert store_equals(connection, tmp_path / "delta.sqlite")
         again = compact(connection, Retention(history_days=400), now)

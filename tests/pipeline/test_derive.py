@@ -1,19 +1,13 @@
-"""Derivation on random histories: after every publication the tables are what a plain model says."""
+"""Derivation on random histories: after every publication the tables equal a simple model."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 
 import duckdb
 import pytest
 
-from delta_service.store.changes import OPEN_SEQ
-from orchestration.catalog import load_catalog
 from orchestration.pipeline.derive import (
     Guard,
     PublicationHeldError,
@@ -23,44 +17,13 @@ from orchestration.pipeline.derive import (
     release_held,
 )
 from orchestration.pipeline.verify import differences
-from orchestration.pipeline.warehouse import open_warehouse
-
-CATALOG = load_catalog()
-NO_GUARD = Guard(max_share=1.0, min_rows=10**6)
-NOW = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 - the warehouse stores UTC without zone
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, link, published_view, put
 
 Row = dict[str, str | None]
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, wait_seconds=1) as connection:
-        yield connection
-
-
-def put(
-    connection: duckdb.DuckDBPyConnection, obj: str, row_id: str, state: str = "live", **fields: str | None
-) -> None:
-    connection.execute(f'DELETE FROM snapshot."{obj}" WHERE row_id = ?', [row_id])
-    names = ", ".join(f'"{name}"' for name in fields)
-    marks = ", ".join("?" for _ in fields)
-    connection.execute(
-        f'INSERT INTO snapshot."{obj}" (row_id, _state{", " + names if names else ""})'
-        f" VALUES (?, ?{', ' + marks if marks else ''})",
-        [row_id, state, *fields.values()],
-    )
-    connection.execute("INSERT INTO touched VALUES (?, ?)", [obj, row_id])
-
-
-def link(connection: duckdb.DuckDBPyConnection, contact: str, accounts: set[str]) -> None:
-    connection.execute("DELETE FROM snapshot.contact_link WHERE row_id = ?", [contact])
-    for account in accounts:
-        connection.execute("INSERT INTO snapshot.contact_link VALUES (?, 'ListOfAccount', ?, true)", [contact, account])
-    connection.execute("INSERT INTO touched VALUES ('contact', ?)", [contact])
-
-
 class Model:
-    """What should be visible, worked out the slow way."""
+    """What should be visible, computed in the simplest way."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, Row] = {}
@@ -84,18 +47,8 @@ class Model:
         return seen
 
 
-def published_view(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], dict[str, object]]:
-    rows = connection.execute(
-        "SELECT territory, object, row_id, body FROM visibility JOIN row_version AS v USING (object, row_id)"
-        " JOIN row_body AS b ON (b.object, b.row_id, b.from_seq) = (object, row_id, v.from_seq)"
-        " WHERE visibility.to_seq = $open AND v.to_seq = $open",
-        {"open": OPEN_SEQ},
-    ).fetchall()
-    return {(t, o, r): json.loads(body) for t, o, r, body in rows}
-
-
 @pytest.mark.parametrize("seed", range(6))
-def test_random_histories_give_the_models_views_and_a_recompute_agrees(
+def test_random_histories_give_the_views_of_the_model_and_of_a_recompute(
     warehouse: duckdb.DuckDBPyConnection, seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -112,7 +65,7 @@ def test_random_histories_give_the_models_views_and_a_recompute_agrees(
                     put(warehouse, "account", a, **model.accounts[a])
                 case 2:
                     model.accounts.pop(a, None)
-                    put(warehouse, "account", a, state="deleted", TerritoryId="T1")
+                    put(warehouse, "account", a, "deleted", TerritoryId="T1")
                 case 3:
                     model.contacts[c] = {"ContactLastName": f"n{rng.randint(0, 1)}", "AccountId": a}
                     put(warehouse, "contact", c, **model.contacts[c])
@@ -121,7 +74,7 @@ def test_random_histories_give_the_models_views_and_a_recompute_agrees(
                     link(warehouse, c, model.links[c])
                 case 5:
                     model.contacts.pop(c, None)
-                    put(warehouse, "contact", c, state="lost", AccountId=a)
+                    put(warehouse, "contact", c, "lost", AccountId=a)
                 case 6:
                     model.orders[c] = {"BusinessAccountId": a}
                     put(warehouse, "order", c, BusinessAccountId=a)
@@ -142,7 +95,7 @@ def test_random_histories_give_the_models_views_and_a_recompute_agrees(
         before = dict(after)
 
 
-def test_a_row_that_changes_and_changes_back_before_a_publication_is_nothing(
+def test_a_row_that_changes_and_changes_back_before_a_publication_is_not_published(
     warehouse: duckdb.DuckDBPyConnection,
 ) -> None:
     put(warehouse, "account", "A", AccountName="one", TerritoryId="T1")
@@ -152,7 +105,7 @@ def test_a_row_that_changes_and_changes_back_before_a_publication_is_nothing(
     assert derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD) is None
 
 
-def test_digests_are_the_published_definition(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_digests_follow_the_published_definition(warehouse: duckdb.DuckDBPyConnection) -> None:
     put(warehouse, "account", "A", AccountName="Käthe & Söhne", TerritoryId="T1")
     put(warehouse, "account", "B", TerritoryId="T1")
     derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
@@ -163,7 +116,7 @@ def test_digests_are_the_published_definition(warehouse: duckdb.DuckDBPyConnecti
     assert warehouse.execute("SELECT rows, digest FROM territory_head").fetchall() == [(2, total % 2**64)]
 
 
-def test_pending_reads_stop_a_publication(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_pending_reads_prevent_a_publication(warehouse: duckdb.DuckDBPyConnection) -> None:
     put(warehouse, "account", "A", TerritoryId="T1")
     warehouse.execute("INSERT INTO read_requests VALUES ('account', 'id', '', 'B', 'x', ?, 0)", [NOW])
     with pytest.raises(ReadsPendingError, match="1 reads"):
@@ -171,13 +124,13 @@ def test_pending_reads_stop_a_publication(warehouse: duckdb.DuckDBPyConnection) 
     assert warehouse.execute("SELECT count(*) FROM publication").fetchone() == (0,)
 
 
-def test_a_mass_delete_is_held_until_somebody_releases_it(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_a_mass_delete_is_held_until_it_is_released(warehouse: duckdb.DuckDBPyConnection) -> None:
     guard = Guard(max_share=0.3, min_rows=5)
     for n in range(20):
         put(warehouse, "account", f"A{n}", TerritoryId="T1")
     derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
     for n in range(10):
-        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
+        put(warehouse, "account", f"A{n}", "lost", TerritoryId="T1")
     for _ in range(2):
         with pytest.raises(PublicationHeldError, match="T1: 10 of 20"):
             derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
@@ -187,18 +140,18 @@ def test_a_mass_delete_is_held_until_somebody_releases_it(warehouse: duckdb.Duck
     assert result is not None
     assert result.deleted == 10
     for n in range(10, 18):
-        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
+        put(warehouse, "account", f"A{n}", "lost", TerritoryId="T1")
     with pytest.raises(PublicationHeldError):
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
 
 
-def test_a_rejected_change_is_read_again(warehouse: duckdb.DuckDBPyConnection) -> None:
+def test_rows_of_a_rejected_publication_are_read_again(warehouse: duckdb.DuckDBPyConnection) -> None:
     guard = Guard(max_share=0.3, min_rows=5)
     for n in range(20):
         put(warehouse, "account", f"A{n}", TerritoryId="T1")
     derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
     for n in range(10):
-        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
+        put(warehouse, "account", f"A{n}", "lost", TerritoryId="T1")
     with pytest.raises(PublicationHeldError, match="reject_held_publication"):
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
     assert reject_held(warehouse, NOW) == 10
@@ -207,7 +160,7 @@ def test_a_rejected_change_is_read_again(warehouse: duckdb.DuckDBPyConnection) -
         reject_held(warehouse, NOW)
 
 
-def test_a_row_that_moves_takes_more_children_with_it_than_a_block_of_the_engine_holds(
+def test_a_moved_row_moves_more_children_than_one_block_of_the_engine_holds(
     warehouse: duckdb.DuckDBPyConnection,
 ) -> None:
     children = 130_000

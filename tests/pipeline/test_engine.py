@@ -1,4 +1,4 @@
-"""What the pipeline relies on in DuckDB, and what a version of it once got wrong."""
+"""Behaviour of DuckDB that the pipeline relies on, and an error of an earlier version."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from orchestration.pipeline.derive import derive
 from orchestration.pipeline.schema import tables
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import CONFIG, MOST_ROWS_LOOKED_UP, newest_seq, open_warehouse
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, put
 
 ACCOUNTS = 2 * MOST_ROWS_LOOKED_UP
-"""So many that the whole of them is scanned, and a few are looked up."""
+"""So many that all of them are scanned, while a few are looked up in an index."""
 
 
-def test_a_large_insert_after_an_empty_one_in_the_same_transaction_can_be_found() -> None:
-    """DuckDB 2.0.0 spoilt the table's statistics: joins missed all rows, for good. 2.0.1 does not."""
+def test_rows_of_a_large_insert_after_an_empty_one_in_a_transaction_can_be_joined() -> None:
+    """DuckDB 2.0.0 damaged the table's statistics, so that joins missed all rows permanently; 2.0.1 does not."""
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE source AS SELECT range::VARCHAR AS row_id FROM range(200000)")
         connection.execute("CREATE TABLE target (row_id VARCHAR)")
@@ -36,7 +36,7 @@ def test_a_large_insert_after_an_empty_one_in_the_same_transaction_can_be_found(
 @pytest.mark.parametrize(
     "condition", ["v.row_id = few.row_id", "v.row_id = few.row_id AND (v.object, v.to_seq) = (few.object, 9)"]
 )
-def test_a_join_with_few_rows_looks_them_up_in_an_index_and_one_with_many_does_not(condition: str) -> None:
+def test_joins_use_the_index_for_few_rows_and_a_scan_for_many(condition: str) -> None:
     with duckdb.connect(config=CONFIG) as connection:
         connection.execute(
             "CREATE TABLE v AS SELECT 'object' AS object, 'R' || n AS row_id, n % 10 AS to_seq"
@@ -49,7 +49,7 @@ def test_a_join_with_few_rows_looks_them_up_in_an_index_and_one_with_many_does_n
             assert ("Index Scan" in plan[0][1]) is looked_up
 
 
-def test_a_warehouse_from_before_there_were_indexes_gets_them_when_opened(tmp_path: Path) -> None:
+def test_a_warehouse_without_indexes_gets_them_when_opened(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         for schema, name in indexes(connection):
@@ -65,7 +65,8 @@ def test_a_warehouse_from_before_there_were_indexes_gets_them_when_opened(tmp_pa
         assert result.inserted == 1
 
 
-def test_a_derivation_that_is_only_in_the_log_when_its_process_is_killed_is_whole_when_opened(tmp_path: Path) -> None:
+@pytest.mark.processes
+def test_a_committed_derivation_survives_in_the_wal_when_its_process_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         connection.execute(
@@ -82,7 +83,7 @@ def test_a_derivation_that_is_only_in_the_log_when_its_process_is_killed_is_whol
     with open_warehouse(path, CATALOG, wait_seconds=1) as connection:
         assert newest_seq(connection) == 2
         assert not any(differences(connection).values())
-        put(connection, "account", "A7", TerritoryId="T8")  # few rows: found by the index that the log brought back
+        put(connection, "account", "A7", TerritoryId="T8")  # few rows: found by the index recovered from the log
         result = derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
         assert result is not None
         assert (result.inserted, result.deleted) == (1, 1)

@@ -1,100 +1,33 @@
-"""Reading rows as the work list asks: tombstones with their proof, children that follow, loads that resume."""
+"""Reading the rows on the work list: confirmed deletions, children of changed rows, loads that resume."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 
-import duckdb
 import pytest
 
-from orchestration.catalog import load_catalog
 from orchestration.crm.client import Found
 from orchestration.crm.errors import CrmNoAccess, CrmRefused
+from orchestration.crm.queries import Shape
 from orchestration.crm.rows import Defect
 from orchestration.crm.services import DeletedItem
-from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
-from orchestration.pipeline.ingest import OpenWarehouse, Reconcile, poll
+from orchestration.pipeline.hydrate import hydrate
+from orchestration.pipeline.ingest import poll
 from orchestration.pipeline.requests import ReadRequest, store_requests
-from orchestration.pipeline.warehouse import open_warehouse, utc_now
-from orchestration.settings import PipelineSettings
-from tests.pipeline.fake_crm import FakeCrm
-
-CATALOG = load_catalog()
-T0 = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
+from orchestration.pipeline.warehouse import utc_now
+from tests.pipeline.bench import CATALOG, Bench
 
 
-@dataclass
-class Bench:
-    crm: FakeCrm
-    open: OpenWarehouse
-    settings: PipelineSettings
-
-    def put(self, service: str, row_id: str, **fields: object) -> None:
-        old = self.crm.tables.setdefault(service, {}).get(row_id, {"ModId": 0})
-        self.crm.tables[service][row_id] = old | fields | {"ModId": old["ModId"] + 1, "ModifiedDate": self.crm.now}  # type: ignore[operator]
-
-    def event(self, name: str, service: str, row_id: str, child_id: str | None = None) -> None:
-        log = self.crm.tables.setdefault("ModificationTracking", {})
-        log[f"E{len(log):05}"] = {
-            "ObjectName": service, "ObjectId": row_id, "ChildName": None, "ChildId": child_id,
-            "EventName": name, "ModificationNumber": 1, "ModifiedDate": self.crm.now,
-        }  # fmt: skip
-
-    def later(self) -> None:
-        self.crm.now += timedelta(minutes=1)
-
-    def load(self) -> None:
-        poll(self.open, self.crm, CATALOG, self.settings, full_load=True)  # type: ignore[arg-type]
-        self.hydrate()
-
-    def sync(self, reconcile: Reconcile = "none") -> None:
-        self.later()
-        poll(self.open, self.crm, CATALOG, self.settings, reconcile=reconcile)  # type: ignore[arg-type]
-        self.hydrate()
-
-    def hydrate(self) -> None:
-        for obj in CATALOG:
-            hydrate(self.open, self.crm, CATALOG, obj)  # type: ignore[arg-type]
-        hydrate_remaining(self.open, self.crm, CATALOG)  # type: ignore[arg-type]
-
-    def states(self, obj: str) -> dict[str, str]:
-        return dict(self.query(f'SELECT row_id, _state FROM snapshot."{obj}"'))
-
-    def query(self, sql: str) -> list[tuple[str, ...]]:
-        with self.open() as connection:
-            return connection.execute(sql).fetchall()
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    settings = PipelineSettings(tmp_path)
-
-    @contextmanager
-    def opened() -> Iterator[duckdb.DuckDBPyConnection]:
-        with open_warehouse(settings.warehouse_path, CATALOG, 5) as connection:
-            yield connection
-
-    made = Bench(FakeCrm(T0), opened, settings)
-    for name in ("A", "B"):
-        made.put("Account", name, AccountName=name, TerritoryId="T1")
-    made.put("Contact", "C", AccountId="A", _links={"ListOfAccount": ("A", "B")})
-    made.put("Opportunity", "O", AccountId="A", Revenue="10.50")
-    made.load()
-    return made
-
-
-def test_a_full_load_takes_every_row_with_its_links(bench: Bench) -> None:
+def test_a_full_load_reads_every_row_with_its_links(bench: Bench) -> None:
     assert bench.states("account") == {"A": "live", "B": "live"}
     assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",)]
     assert bench.query("SELECT Revenue FROM snapshot.opportunity") == [("10.50",)]
 
 
-def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_come_back(bench: Bench) -> None:
+def test_a_row_that_disappears_without_a_delete_is_lost_and_can_come_back(bench: Bench) -> None:
     row = bench.crm.tables["Account"].pop("B")
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
@@ -105,9 +38,9 @@ def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_com
     assert bench.states("account")["B"] == "live"
 
 
-def test_a_row_that_came_without_its_id_is_not_taken_for_gone(bench: Bench) -> None:
+def test_a_row_returned_without_its_id_is_not_treated_as_deleted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     defect = Defect("account", None, "Id", "no Id")
-    bench.crm.read_ids = lambda *_: Found([], [defect])  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.crm, "read_ids", lambda *_: Found([], [defect]))
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
     assert bench.states("account")["B"] == "live"
@@ -125,13 +58,13 @@ def test_a_delete_is_confirmed_by_the_event_or_by_the_deleted_items_list(bench: 
     assert bench.states("account")["B"] == "deleted"
 
 
-def test_a_delete_event_about_a_row_that_is_still_there_deletes_nothing(bench: Bench) -> None:
+def test_a_delete_event_for_an_existing_row_deletes_nothing(bench: Bench) -> None:
     bench.event("DeleteRecord", "Account", "A")
     bench.sync()
     assert bench.states("account")["A"] == "live"
 
 
-def test_children_deleted_with_their_parent_without_a_word_are_found_and_confirmed(bench: Bench) -> None:
+def test_children_deleted_with_their_parent_are_found_without_events(bench: Bench) -> None:
     del bench.crm.tables["Account"]["A"]
     del bench.crm.tables["Opportunity"]["O"]
     bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("B",)}
@@ -141,7 +74,7 @@ def test_children_deleted_with_their_parent_without_a_word_are_found_and_confirm
     assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live") == [("B",)]
 
 
-def test_a_restored_parent_brings_back_children_and_links_that_no_event_names(bench: Bench) -> None:
+def test_a_restored_parent_brings_back_children_and_links_without_events(bench: Bench) -> None:
     account, opportunity = bench.crm.tables["Account"].pop("A"), bench.crm.tables["Opportunity"].pop("O")
     bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("B",)}
     bench.event("DeleteRecord", "Account", "A")
@@ -154,7 +87,7 @@ def test_a_restored_parent_brings_back_children_and_links_that_no_event_names(be
     assert bench.query("SELECT parent_id FROM snapshot.contact_link WHERE live ORDER BY 1") == [("A",), ("B",)]
 
 
-def test_a_merge_names_the_survivor_and_follows_children_that_moved_silently(bench: Bench) -> None:
+def test_a_merge_records_the_survivor_and_finds_children_moved_without_events(bench: Bench) -> None:
     del bench.crm.tables["Account"]["A"]
     bench.crm.tables["Opportunity"]["O"]["AccountId"] = "B"
     bench.crm.tables["Contact"]["C"] |= {"AccountId": "B", "_links": {"ListOfAccount": ("B",)}}
@@ -166,9 +99,7 @@ def test_a_merge_names_the_survivor_and_follows_children_that_moved_silently(ben
 
 
 @pytest.mark.parametrize("again", ["load", "census"])
-def test_who_reads_everything_again_expects_as_many_rows_as_are_known_and_before_that_any_number(
-    bench: Bench, again: str
-) -> None:
+def test_a_repeated_full_reading_expects_the_known_number_of_rows(bench: Bench, again: str) -> None:
     assert set(bench.crm.expected) == {(obj.name, None) for obj in CATALOG}
     bench.crm.expected.clear()
     bench.later()
@@ -176,18 +107,18 @@ def test_who_reads_everything_again_expects_as_many_rows_as_are_known_and_before
     assert {("account", 2), ("contact", 1), ("opportunity", 1)} <= set(bench.crm.expected)
 
 
-def test_an_interrupted_full_load_goes_on_where_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_full_load_resumes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestration.pipeline.hydrate.PAGES_PER_BATCH", 2)
     bench.crm.page_rows = 10
     for number in range(95):
         bench.put("Account", f"X{number:03}", TerritoryId="T1")
-    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)
     bench.crm.fail_after_pages = 7
     with pytest.raises(ConnectionError):
         bench.hydrate()
     assert bench.query("SELECT position FROM read_requests WHERE object = 'account'")[0][0] > 30
     bench.crm.fail_after_pages = 7
-    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)
     with pytest.raises(ConnectionError):
         bench.hydrate()
     bench.crm.fail_after_pages = None
@@ -196,7 +127,7 @@ def test_an_interrupted_full_load_goes_on_where_it_was(bench: Bench, monkeypatch
     assert bench.query("SELECT count(*) FROM read_requests") == [(0,)]
 
 
-def test_a_full_load_that_does_not_meet_a_row_asks_for_it_by_id(bench: Bench) -> None:
+def test_a_known_row_missing_in_a_full_load_is_requested_by_id(bench: Bench) -> None:
     del bench.crm.tables["Account"]["B"]
     bench.crm.asked.clear()
     bench.later()
@@ -205,32 +136,37 @@ def test_a_full_load_that_does_not_meet_a_row_asks_for_it_by_id(bench: Bench) ->
     assert bench.states("account")["B"] == "lost"
 
 
-def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench) -> None:
+def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     accounts = bench.crm.tables["Account"]
-    real_read_ids = bench.crm.read_ids
+    real = bench.crm.read_ids
     bench.crm.tables["Account"] = {}
-    bench.crm.read_ids = lambda obj, ids: (bench.crm.tables.update(Account=accounts), real_read_ids(obj, ids))[1]  # type: ignore[method-assign]
+
+    def read_ids(obj: Shape, ids: Iterable[str]) -> Found:
+        bench.crm.tables["Account"] = accounts
+        return real(obj, ids)
+
+    monkeypatch.setattr(bench.crm, "read_ids", read_ids)
     bench.later()
     bench.load()
     assert bench.states("account") == {"A": "live", "B": "live"}
 
 
-def test_a_request_renewed_while_its_answer_was_read_is_not_settled(bench: Bench) -> None:
+def test_a_request_renewed_while_it_is_answered_is_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def renew() -> None:
         with bench.open() as connection:
             store_requests(connection, [ReadRequest.row("account", "A", "again")], utc_now())
 
     calls: list[int] = []
-    real: Callable[..., object] = bench.crm.read_ids
+    real = bench.crm.read_ids
 
-    def read_ids(obj: object, ids: object) -> object:
+    def read_ids(obj: Shape, ids: Iterable[str]) -> Found:
         answer = real(obj, ids)
         if not calls:
             renew()
         calls.append(1)
         return answer
 
-    bench.crm.read_ids = read_ids  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(bench.crm, "read_ids", read_ids)
     renew()
     bench.hydrate()
     assert len(calls) == 2
@@ -249,19 +185,21 @@ def test_reading_a_window_twice_changes_nothing(bench: Bench) -> None:
     assert bench.query("SELECT count(*) FROM modification_records") == [(1,)]
 
 
-def test_an_object_the_company_does_not_have_is_left_out_but_one_read_before_is_not(bench: Bench) -> None:
+def test_an_object_without_access_is_skipped_unless_it_was_read_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise CrmNoAccess("OrderQueryPage: SBL-ODU-01011")
 
     bench.later()
-    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)  # type: ignore[arg-type]
-    bench.crm.read = refuse  # type: ignore[method-assign, assignment]
-    assert hydrate(bench.open, bench.crm, CATALOG, CATALOG["order"]).no_access  # type: ignore[arg-type]
+    poll(bench.open, bench.crm, CATALOG, bench.settings, full_load=True)
+    monkeypatch.setattr(bench.crm, "read", refuse)
+    assert hydrate(bench.open, bench.crm, CATALOG, CATALOG["order"]).no_access
     with pytest.raises(CrmNoAccess):
-        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])  # type: ignore[arg-type]
+        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])
 
 
-def test_a_sweep_finds_what_an_import_changed_without_events_and_only_since_the_last_sweep(bench: Bench) -> None:
+def test_a_sweep_finds_changes_without_events_since_the_last_sweep(bench: Bench) -> None:
     bench.later()
     bench.put("Account", "A", AccountName="imported")
     bench.crm.now += timedelta(hours=2)
@@ -272,7 +210,7 @@ def test_a_sweep_finds_what_an_import_changed_without_events_and_only_since_the_
     assert bench.query("SELECT value < '2026-11-24T07:00' FROM state WHERE name = 'swept_until'") == [(False,)]
 
 
-def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: Bench) -> None:
+def test_a_census_finds_rows_inserted_changed_or_deleted_without_events(bench: Bench) -> None:
     bench.settings = replace(bench.settings, census_link_rows=0)
     long_ago = bench.crm.now
     bench.crm.now += timedelta(days=2)
@@ -287,13 +225,13 @@ def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: B
     assert bench.crm.asked == [("account", ("A", "B", "NEW")), ("contact", ("C",))]
 
 
-def test_a_census_that_finds_nothing_asks_for_nothing_but_links(bench: Bench) -> None:
+def test_a_census_without_differences_reads_only_links(bench: Bench) -> None:
     bench.crm.asked.clear()
     bench.sync(reconcile="census")
     assert bench.crm.asked == [("contact", ("C",))]
 
 
-def test_a_census_finds_a_link_that_neither_an_event_nor_a_number_tells_of(bench: Bench) -> None:
+def test_a_census_finds_a_link_changed_without_event_and_modification_number(bench: Bench) -> None:
     bench.crm.now += timedelta(days=2)
     bench.sync()
     bench.sync(reconcile="sweep")
@@ -306,7 +244,7 @@ def test_a_census_finds_a_link_that_neither_an_event_nor_a_number_tells_of(bench
     assert bench.query(live) == [("B",)]
 
 
-def test_each_census_reads_the_links_of_so_many_rows_those_longest_unread_first(bench: Bench) -> None:
+def test_each_census_reads_links_of_a_limited_number_of_rows_oldest_first(bench: Bench) -> None:
     for number in range(5):
         bench.put("Contact", f"N{number}", AccountId="A", _links={})
     bench.sync("census")
@@ -321,7 +259,7 @@ def test_each_census_reads_the_links_of_so_many_rows_those_longest_unread_first(
     assert set(read[0]) | set(read[1]) == set(bench.states("contact"))
 
 
-def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_back_with_it(bench: Bench) -> None:
+def test_a_link_to_a_row_deleted_before_the_link_was_read_returns_with_the_row(bench: Bench) -> None:
     bench.put("Account", "N", TerritoryId="T1")
     bench.event("WriteRecordNew", "Account", "N")
     bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("A", "B", "N")}
@@ -340,14 +278,16 @@ def test_a_link_made_to_a_row_that_was_deleted_before_the_link_was_read_comes_ba
 
 
 @pytest.mark.parametrize(("code", "given_up"), [("SBL-EAI-04471", True), ("SBL-EAI-04316", False)])
-def test_a_book_that_is_gone_does_not_block_the_work_list(bench: Bench, code: str, given_up: bool) -> None:
+def test_a_deleted_book_does_not_block_the_work_list(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str, given_up: bool
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise CrmRefused("AccountQueryPage", (code,))
 
-    bench.crm.read = refuse  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(bench.crm, "read", refuse)
     with bench.open() as connection:
         store_requests(connection, [ReadRequest("account", "book", "", "B1", "territory rebuild")], utc_now())
     with contextlib.nullcontext() if given_up else pytest.raises(CrmRefused):
-        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])  # type: ignore[arg-type]
+        hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])
     assert bench.query("SELECT count(*) FROM read_requests") == [(0 if given_up else 1,)]
     assert bench.states("account") == {"A": "live", "B": "live"}

@@ -1,4 +1,4 @@
-"""Reading the log: windows, slices, and what events ask for."""
+"""Reading the modification log: windows, slices, and the reads that events request."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def asked(*events: Event) -> set[tuple[str, str, str, str]]:
     return {(r.object, r.kind, r.field, r.value) for r in plan_requests(events, CATALOG).requests}
 
 
-def test_a_window_overlaps_the_last_and_leaves_out_the_running_second() -> None:
+def test_a_window_overlaps_the_last_one_and_ends_before_the_current_second() -> None:
     window = plan_window(T0, T0 + timedelta(seconds=30, microseconds=900_000), SETTINGS)
     assert window == Window(T0 - timedelta(seconds=600), T0 + timedelta(seconds=30))
 
 
-def test_a_clock_that_steps_back_never_moves_the_watermark_back() -> None:
+def test_a_clock_set_back_does_not_move_the_watermark_back() -> None:
     assert plan_window(T0, T0 - timedelta(seconds=90), SETTINGS).upper == T0
 
 
@@ -59,7 +59,7 @@ class Log:
         return [(int((p.lower - T0).total_seconds()), int((p.upper - T0).total_seconds())) for p in parts]
 
 
-def test_a_small_overlap_is_read_again_even_if_the_counts_agree() -> None:
+def test_a_small_overlap_is_read_again_although_the_counts_agree() -> None:
     assert Log({5: 10}, {5: 10}).slices(600) == [(0, 600)]
 
 
@@ -75,23 +75,23 @@ def test_after_a_mass_change_only_the_slice_with_a_late_event_is_read_again() ->
     assert log.counted < 30
 
 
-def test_a_second_that_holds_more_than_a_window_may_is_not_split() -> None:
+def test_one_second_with_too_many_events_is_not_split() -> None:
     assert (7, 8) in Log({7: 5000}, {}).slices(600)
 
 
-def test_nothing_is_skipped_where_the_crm_cannot_count() -> None:
+def test_nothing_is_skipped_when_the_crm_cannot_count() -> None:
     window = Window(T0, T0 + timedelta(seconds=600))
     assert slices_to_read(window, lambda _: None, lambda _: 99999) == [window]
 
 
-def test_many_events_of_a_row_ask_for_it_once_whatever_their_names() -> None:
+def test_many_events_of_a_row_request_it_once_whatever_their_names() -> None:
     events = [
         event(name, "Account", "A") for name in ("WriteRecordNew", "WriteRecordUpdated", "PreDeleteRecord", "New!")
     ]
     assert asked(*events) == {("account", "id", "", "A")}
 
 
-def test_a_link_event_asks_for_both_ends_from_either_side_and_under_joined_names() -> None:
+def test_a_link_event_requests_both_rows_from_either_side_and_under_joined_names() -> None:
     both = {("account", "id", "", "A"), ("contact", "id", "", "C")}
     assert asked(event("Associate", "Account", "A", "Contact", "C")) == both
     assert asked(event("Dissociate", "Contact", "C", "Account", "A")) == both
@@ -99,11 +99,11 @@ def test_a_link_event_asks_for_both_ends_from_either_side_and_under_joined_names
     assert asked(event("Associate", "Contact", "C", "AccountContact", "A")) == both
 
 
-def test_an_ambiguous_child_asks_for_its_parent() -> None:
+def test_an_event_of_an_ambiguous_child_requests_the_parent() -> None:
     assert asked(event("WriteRecordNew", "Account", "A", "Note", "N")) == {("account", "id", "", "A")}
 
 
-def test_a_merge_asks_for_both_rows_and_the_survivors_children() -> None:
+def test_a_merge_requests_both_rows_and_the_children_of_the_survivor() -> None:
     plan = plan_requests([event("MergeRecords", "Account", "S", None, "D")], CATALOG)
     assert set(plan.closing_ids) == {"S", "D"}
     assert {(r.object, r.kind, r.field, r.value) for r in plan.requests} == {
@@ -116,7 +116,7 @@ def test_a_merge_asks_for_both_rows_and_the_survivors_children() -> None:
     }
 
 
-def test_objects_outside_the_catalog_are_reported_not_read() -> None:
+def test_events_of_objects_outside_the_catalog_are_reported_but_not_read() -> None:
     plan = plan_requests([event("WriteRecordUpdated", "Picklist", "P")], CATALOG)
     assert plan.requests == ()
     assert plan.unknown_objects == ("Picklist",)
@@ -128,7 +128,7 @@ def test_requests_name_their_reason() -> None:
 
 
 class HeavyCrm(FakeCrm):
-    """Cannot answer a window of the log that is longer than a minute."""
+    """Answers no query for more than a minute of the log."""
 
     def read(self, query: Query, *_: object, **__: object) -> Iterator[Page]:
         low, high = (datetime.fromisoformat(text) for text in query.searchspec.split("'")[1::2])
@@ -138,7 +138,7 @@ class HeavyCrm(FakeCrm):
         yield from super().read(query)
 
 
-def test_a_window_that_is_too_heavy_is_halved_until_it_is_not_and_loses_no_event() -> None:
+def test_a_window_that_is_too_heavy_is_halved_without_losing_an_event() -> None:
     crm = HeavyCrm(T0.replace(tzinfo=UTC))
     crm.tables["ModificationTracking"] = {
         f"E{second:03}": {
@@ -148,13 +148,13 @@ def test_a_window_that_is_too_heavy_is_halved_until_it_is_not_and_loses_no_event
         for second in range(400)
     }  # fmt: skip
     whole = Window(T0, T0 + timedelta(seconds=400))
-    found = read_window(crm, whole, halvings=4)  # type: ignore[arg-type]
+    found = read_window(crm, whole, halvings=4)
     assert sorted(event.event_id for event in found) == sorted(crm.tables["ModificationTracking"])
     assert len(crm.asked) == 1 + 2 + 4 + 8
 
 
-def test_a_window_is_not_halved_for_ever() -> None:
+def test_a_window_is_halved_a_limited_number_of_times() -> None:
     crm = HeavyCrm(T0.replace(tzinfo=UTC))
     with pytest.raises(CrmTooHeavy):
-        read_window(crm, Window(T0, T0 + timedelta(days=20)), halvings=4)  # type: ignore[arg-type]
+        read_window(crm, Window(T0, T0 + timedelta(days=20)), halvings=4)
     assert len(crm.asked) == 5

@@ -1,4 +1,4 @@
-"""The preflight report: what is good, what needs a look, and what is not usable."""
+"""The preflight report: good findings, warnings and errors."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Pod(FakeCrm):
 
 
 def verdicts(pod: Pod) -> dict[str, Verdict]:
-    return {finding.subject: finding.verdict for finding in preflight(pod, CATALOG, NOW)}  # type: ignore[arg-type]
+    return {finding.subject: finding.verdict for finding in preflight(pod, CATALOG, NOW)}
 
 
-def test_an_object_without_rows_in_sight_is_a_warning() -> None:
+def test_an_object_without_visible_rows_is_a_warning() -> None:
     found = verdicts(Pod(NOW))
     assert found["Account"] is Verdict.GOOD
     assert found["Order"] is Verdict.WARNING
@@ -38,42 +38,42 @@ def test_an_object_without_rows_in_sight_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize("service", ["Contact", "ModificationTracking"])
-def test_what_may_not_be_read_is_bad_and_stands_first(service: str) -> None:
+def test_objects_without_access_are_bad_and_listed_first(service: str) -> None:
     pod = Pod(NOW)
     pod.refused = service
-    findings = preflight(pod, CATALOG, NOW)  # type: ignore[arg-type]
+    findings = preflight(pod, CATALOG, NOW)
     first = as_markdown(findings).splitlines()[2]
     assert "bad" in first
     assert "SBL-DAT-00553" in first
 
 
-def test_a_refused_password_ends_the_preflight_at_once() -> None:
+def test_a_refused_password_ends_the_preflight_immediately() -> None:
     pod = Pod(NOW)
     pod.refused, pod.error = "Territory", CrmCredentialsError("refused")
     with pytest.raises(CrmCredentialsError):
-        preflight(pod, CATALOG, NOW)  # type: ignore[arg-type]
+        preflight(pod, CATALOG, NOW)
 
 
 @pytest.mark.parametrize(
     ("left", "verdict", "said"),
     [("900", Verdict.GOOD, "900 of 1000"), ("10", Verdict.WARNING, "10 of 1000"), (None, Verdict.GOOD, "no limit")],
 )
-def test_the_allotment_is_reported_and_a_scarce_one_is_a_warning(left: str | None, verdict: Verdict, said: str) -> None:
+def test_the_allotment_is_reported_and_a_low_one_is_a_warning(left: str | None, verdict: Verdict, said: str) -> None:
     pod = Pod(NOW)
     fields = {"Name": "Web Services Operations Allotment", "Value": "1000", "CurrentUsage": "3"}
     pod.tables["ServiceAllotment"] = {"1": fields | {"RemainingUsage": left}}
-    (finding,) = (f for f in preflight(pod, CATALOG, NOW) if f.subject == "allotment")  # type: ignore[arg-type]
+    (finding,) = (f for f in preflight(pod, CATALOG, NOW) if f.subject == "allotment")
     assert finding.verdict is verdict
     assert said in finding.said
 
 
-def test_an_allotment_that_may_not_be_read_is_a_warning_that_says_what_to_set() -> None:
+def test_an_unreadable_allotment_is_a_warning_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     pod = Pod(NOW)
 
     def refuse(*_: object, **__: object) -> None:
         raise CrmNoAccess("SBL-ODU-01011")
 
-    pod.read = refuse  # type: ignore[method-assign, assignment]
-    (finding,) = (f for f in preflight(pod, CATALOG, NOW) if f.subject == "allotment")  # type: ignore[arg-type]
+    monkeypatch.setattr(pod, "read", refuse)
+    (finding,) = (f for f in preflight(pod, CATALOG, NOW) if f.subject == "allotment")
     assert finding.verdict is Verdict.WARNING
     assert "CRMOD_OPERATIONS_BUDGET" in finding.said

@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import apsw
 import duckdb
-import pytest
 
 from delta_service.store.writer import DeltaStoreWriter
-from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import open_warehouse, write_state
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW, put
-
-STORE_INTERVALS = """
-    SELECT t.id, o.name, r.row_id, v.from_seq, v.to_seq FROM visibility AS v
-    JOIN territory AS t ON t.key = v.territory JOIN object AS o ON o.key = v.object
-    JOIN row AS r ON r.key = v.row_key"""
-STORE_VERSIONS = """
-    SELECT o.name, r.row_id, v.from_seq, v.to_seq, CAST(b.body AS TEXT) FROM row_version AS v
-    JOIN row AS r ON r.key = v.row_key JOIN object AS o ON o.key = r.object
-    LEFT JOIN row_body AS b ON b.body_key = v.body_key"""
-STORE_HEADS = """
-    SELECT t.id, o.name, h.seq, h.rows, h.digest FROM head AS h
-    JOIN territory AS t ON t.key = h.territory JOIN object AS o ON o.key = h.object"""
+from tests.pipeline.histories import publish, publish_some
+from tests.pipeline.snapshot_rows import CATALOG, put
+from tests.pipeline.store_tables import store_equals
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with open_warehouse(tmp_path / "warehouse.duckdb", CATALOG, wait_seconds=1) as connection:
-        yield connection
-
-
-def publish_some(connection: duckdb.DuckDBPyConnection, follow: Callable[[], object] = lambda: None) -> None:
-    """Four publications: rows come, move, change, merge away and come back. ``follow`` is called after each."""
-    put(connection, "account", "A", AccountName="Käthe", TerritoryId="T1")
-    put(connection, "account", "B", TerritoryId="T2")
-    put(connection, "contact", "C", AccountId="A")
-    put(connection, "territory", "T1", TerritoryName="North")
-    publish(connection)
-    follow()
-    put(connection, "account", "A", AccountName="Käthe", TerritoryId="T2")
-    publish(connection)
-    follow()
-    put(connection, "account", "B", state="deleted", TerritoryId="T2")
-    connection.execute("UPDATE snapshot.account SET _merged_into = 'A' WHERE row_id = 'B'")
-    put(connection, "contact", "C", AccountId="A", JobTitle="Oncologist")
-    publish(connection)
-    follow()
-    put(connection, "account", "B", TerritoryId="T1")
-    publish(connection)
-    follow()
-
-
-def publish(connection: duckdb.DuckDBPyConnection) -> None:
-    assert derive(connection, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD) is not None
-
-
-def store_equals(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
-    store = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    signed = [(*row[:4], row[4] - 2**64 if row[4] >= 2**63 else row[4]) for row in connection.execute(
-        "SELECT territory, object, from_seq, rows, digest FROM territory_head").fetchall()]  # fmt: skip
-    pairs = [
-        (STORE_INTERVALS, connection.execute("FROM visibility").fetchall()),
-        (
-            STORE_VERSIONS,
-            connection.execute(
-                "SELECT object, row_id, from_seq, to_seq, body FROM row_version"
-                " LEFT JOIN row_body USING (object, row_id, from_seq)"
-            ).fetchall(),
-        ),
-        (STORE_HEADS, signed),
-    ]
-    return all(sorted(store.execute(sql)) == sorted(rows) for sql, rows in pairs)
-
-
-def test_the_store_holds_what_the_warehouse_holds_after_each_publication(
+def test_the_store_equals_the_warehouse_after_each_publication(
     warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     path = tmp_path / "delta.sqlite"
@@ -132,7 +69,7 @@ def test_a_full_copy_equals_the_step_by_step_store(warehouse: duckdb.DuckDBPyCon
     assert store_equals(warehouse, path)
 
 
-def test_a_store_that_is_ahead_or_of_another_history_is_replaced(
+def test_a_store_that_is_ahead_or_from_another_history_is_replaced(
     warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     path = tmp_path / "delta.sqlite"
@@ -147,9 +84,7 @@ def test_a_store_that_is_ahead_or_of_another_history_is_replaced(
         assert store_equals(restored, path)
 
 
-def test_history_whose_bodies_are_gone_is_copied_not_replayed(
-    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_a_history_without_bodies_is_copied_in_full(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     publish_some(warehouse)
     write_state(warehouse, "body_horizon_seq", "3")
     with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:

@@ -1,4 +1,4 @@
-"""The work of a publication follows the change, not the store: counted in statements, rows, pages, not in seconds."""
+"""The work of a publication grows with the change, not with the store; counted in statements, rows and pages."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ import apsw
 import duckdb
 import pytest
 
-from delta_service.store.sqlite import SqliteConnection
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import open_warehouse, scalar
-from tests.pipeline.test_derive import CATALOG, NO_GUARD, NOW
+from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW
 
 SMALL_ACCOUNTS, LARGE_ACCOUNTS = 400, 4_000
 TERRITORIES = 20
 CONTACTS_AN_ACCOUNT = 3
 FEW, MANY = 10, 40
-# A little above what they are: one statement more for each row, or each object, is far beyond.
+# A little above the measured counts: one statement more per row or per object would exceed them by far.
 MOST_STATEMENTS_WITHOUT_CHANGE = 24
 MOST_STATEMENTS_OF_CHANGED_CONTACTS = 40
 MOST_STATEMENTS_OF_MOVED_ACCOUNTS = 76
 MOST_PAGES_A_CHANGED_ROW = 3
 MOST_ROWS_BEGUN = 2 * 2_048
-"""A scan that turns out to have nothing to look for has begun a block of rows by then."""
+"""DuckDB reads one block of rows before it notices that a scan has nothing to find."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Work:
     statements: int
     """DuckDB statements of the derivation."""
     rows_scanned: int
-    """Rows of all tables, temporary ones too, that DuckDB read for the derivation, as its profile tells."""
+    """Rows of all tables, including temporary ones, that DuckDB read for the derivation, by its profile."""
     rows_looked_at: int
     """Memberships and versions that the derivation gathered."""
     bodies: int
@@ -71,7 +70,7 @@ class Counting:
         result = self._connection.execute(sql, *parameters).fetchall()
         self._connection.execute("PRAGMA disable_profiling")
         profile = self._profile.read_text()
-        # Updates find rows by their place: the engine walks over the table's places, at 2 ns each, for that.
+        # Updates find rows by row number: the engine walks over all row numbers of the table, at 2 ns each.
         if profile and not re.search("^UPDATE ", sql, re.MULTILINE):
             self.rows_scanned += json.loads(profile)["query"]["total_rows_scanned"]
         return cast(duckdb.DuckDBPyConnection, Fetched(result))
@@ -91,6 +90,8 @@ class Fetched:
 class Stores:
     warehouse: duckdb.DuckDBPyConnection
     writer: DeltaStoreWriter
+    store: apsw.Connection
+    """The writer's own connection."""
     folder: Path
 
     def set(self, obj: str, assignment: str, rows: str) -> None:
@@ -103,8 +104,7 @@ class Stores:
         result = derive(cast(duckdb.DuckDBPyConnection, counting), CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
         looked_at = sum(self._count(table) for table in ("membership", "held_version"))
         seq = result.seq if result else 0
-        store = cast(SqliteConnection, self.writer._connection)
-        rows, pages = store.total_changes(), _pages_written(store)
+        rows, pages = self.store.total_changes(), _pages_written(self.store)
         replicate(self.warehouse, CATALOG, self.writer)
         return Work(
             counting.statements,
@@ -112,8 +112,8 @@ class Stores:
             looked_at,
             self._count(f"row_body WHERE from_seq = {seq}"),
             self._count(f"territory_delta WHERE seq = {seq}"),
-            store.total_changes() - rows,
-            _pages_written(store) - pages,
+            self.store.total_changes() - rows,
+            _pages_written(self.store) - pages,
         )
 
     def _count(self, rows: str) -> int:
@@ -122,14 +122,14 @@ class Stores:
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stores, Stores]]:
-    """A small and a large one, published."""
+    """A small and a large store, published."""
     with ExitStack() as stack:
         made = []
         for accounts in (SMALL_ACCOUNTS, LARGE_ACCOUNTS):
             folder: Path = tmp_path_factory.mktemp(f"accounts-{accounts}")
             one = Stores(
                 stack.enter_context(open_warehouse(folder / "warehouse.duckdb", CATALOG, wait_seconds=1)),
-                stack.enter_context(DeltaStoreWriter(folder / "delta.sqlite")),
+                *store_opened_in(stack, folder / "delta.sqlite"),
                 folder,
             )
             one.warehouse.execute(
@@ -148,15 +148,15 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stores, S
         yield made[0], made[1]
 
 
-def test_without_a_change_nothing_is_looked_at_or_written(stores: tuple[Stores, Stores]) -> None:
+def test_without_a_change_nothing_is_read_or_written(stores: tuple[Stores, Stores]) -> None:
     for one in stores:
         work = one.publish()
         assert work.statements <= MOST_STATEMENTS_WITHOUT_CHANGE
         assert (work.rows_looked_at, work.bodies, work.deltas) == (0, 0, 0)
-        assert work.store_rows <= 1  # how fresh the store is
+        assert work.store_rows <= 1  # the time up to which the store is current
 
 
-def test_changed_rows_cost_the_same_in_a_store_of_ten_times_the_rows(stores: tuple[Stores, Stores]) -> None:
+def test_the_cost_of_changed_rows_does_not_grow_with_the_store(stores: tuple[Stores, Stores]) -> None:
     works = []
     for one in stores:
         one.set("contact", "JobTitle = 'changed'", f"row_id < 'C{MANY:05}'")
@@ -170,7 +170,9 @@ def test_changed_rows_cost_the_same_in_a_store_of_ten_times_the_rows(stores: tup
     assert works[1].rows_scanned <= works[0].rows_scanned + MOST_ROWS_BEGUN < CONTACTS_AN_ACCOUNT * LARGE_ACCOUNTS
 
 
-def test_moved_rows_cost_by_their_number_and_no_text_of_a_child_is_written(stores: tuple[Stores, Stores]) -> None:
+def test_the_cost_of_moved_rows_follows_their_number_and_no_body_of_a_child_is_written(
+    stores: tuple[Stores, Stores],
+) -> None:
     scanned = []
     for one in stores:
         works = []
@@ -179,9 +181,9 @@ def test_moved_rows_cost_by_their_number_and_no_text_of_a_child_is_written(store
             works.append(one.publish())
         few, many = works
         rows = 1 + CONTACTS_AN_ACCOUNT
-        assert (few.bodies, many.bodies) == (FEW, MANY)  # an account's text tells its territory
+        assert (few.bodies, many.bodies) == (FEW, MANY)  # an account's body contains its territory
         assert (few.deltas, many.deltas) == (2 * rows * FEW, 2 * rows * MANY)
-        assert few.rows_looked_at == 3 * rows * FEW  # where they were, where they go, their versions
+        assert few.rows_looked_at == 3 * rows * FEW  # old territory, new territory, versions
         assert many.rows_looked_at == 3 * rows * MANY
         assert few.statements == many.statements <= MOST_STATEMENTS_OF_MOVED_ACCOUNTS
         assert many.store_rows <= (MANY / FEW) * few.store_rows
@@ -191,5 +193,17 @@ def test_moved_rows_cost_by_their_number_and_no_text_of_a_child_is_written(store
     assert scanned[1] <= scanned[0] + MOST_ROWS_BEGUN < CONTACTS_AN_ACCOUNT * LARGE_ACCOUNTS
 
 
-def _pages_written(store: SqliteConnection) -> int:
+def store_opened_in(stack: ExitStack, path: Path) -> tuple[DeltaStoreWriter, apsw.Connection]:
+    """A writer, and the connection that it opened, which counts what it writes."""
+    opened: list[apsw.Connection] = []
+    apsw.connection_hooks.append(opened.append)
+    try:
+        writer = stack.enter_context(DeltaStoreWriter(path))
+    finally:
+        apsw.connection_hooks.remove(opened.append)
+    (connection,) = opened
+    return writer, connection
+
+
+def _pages_written(store: apsw.Connection) -> int:
     return store.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]

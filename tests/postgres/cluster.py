@@ -1,4 +1,4 @@
-"""Throw-away PostgreSQL servers: in a folder of their own, reached by a Unix socket in it, gone when the tests end."""
+"""Temporary PostgreSQL servers: each in its own folder, reached by a Unix socket there, removed when the tests end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = itertools.count(1)
 
 
 def programs() -> Path | None:
-    """The folder of ``initdb`` and its kin, of the newest version there is."""
+    """The folder of ``initdb`` and the other programs of the newest version installed."""
     found = sorted(Path("/").glob(DEBIAN_PROGRAMS), key=lambda path: int(path.parent.name))
     if found:
         return found[-1]
@@ -88,7 +88,7 @@ class Cluster:
         self._run("pg_ctl", "start", "--wait", "-D", self.data, "-l", self.folder / "server.log", "-o", options)
 
     def stop(self, mode: str = "immediate") -> None:
-        """``immediate`` is as a crash: recovery follows."""
+        """``immediate`` is like a crash: recovery follows at the next start."""
         self._run("pg_ctl", "stop", "--wait", "-D", self.data, "-m", mode)
 
     def promote(self) -> None:
@@ -110,12 +110,12 @@ class Cluster:
 
 @cache
 def shared_cluster() -> Cluster:
-    """One for all tests that do no harm to it."""
+    """One server for all tests that do not stop or damage it."""
     return Cluster()
 
 
 def new_location(engine: str, home: Path) -> Path | str:
-    """Of an empty store on ``sqlite`` (in ``home``) or ``postgres``."""
+    """The location of an empty store on ``sqlite`` (in ``home``) or ``postgres``."""
     if engine == "sqlite":
         return home / "delta.sqlite"
     require_postgres()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from delta_service.store.changes import ChangeSet, RowChange
+from delta_service.store.changes import ChangeSet, HeadInterval, RowChange
 from delta_service.store.errors import StaleWriterError, StoreUnreachableError
 from delta_service.store.moves import visibility_table
 from delta_service.store.reader import DeltaStoreReader
@@ -18,10 +18,16 @@ from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish
 from tests.delta_service.model import IDENTITY, START, World, change_set, full_copy, publication
 from tests.delta_service.test_writer import content_of
+from tests.e2e.system import wait_until
 from tests.postgres.cluster import new_location, shared_cluster
+
+pytestmark = pytest.mark.processes
 
 TERRITORIES = ("T-NORTH", "T-SOUTH")
 FIFTH = (5, WORLDS[4], WORLDS[3], TERRITORIES)
+
+WAITING_WRITERS = """SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'territory-delta writer' AND wait_event_type = 'Lock'"""
 
 Act = Callable[[DeltaStoreWriter], None]
 
@@ -51,7 +57,7 @@ def old_writer(store_url: str) -> Iterator[DeltaStoreWriter]:
     ],
     ids=["apply", "replace", "prune", "set_territories", "confirm_as_of", "initialise"],
 )
-def test_once_a_newer_writer_is_open_an_older_one_changes_nothing(
+def test_an_older_writer_changes_nothing_once_a_newer_one_is_open(
     store_url: str, old_writer: DeltaStoreWriter, act: Act
 ) -> None:
     with DeltaStoreWriter(store_url) as newer:
@@ -62,7 +68,7 @@ def test_once_a_newer_writer_is_open_an_older_one_changes_nothing(
         newer.apply(change_set(*FIFTH))
 
 
-def test_a_newer_writer_waits_for_the_commit_under_way_and_goes_on_from_it(
+def test_a_newer_writer_waits_for_the_current_commit_and_continues_from_it(
     store_url: str, old_writer: DeltaStoreWriter
 ) -> None:
     opened, seen = threading.Event(), []
@@ -77,14 +83,17 @@ def test_a_newer_writer_waits_for_the_commit_under_way_and_goes_on_from_it(
     def rows() -> Iterator[RowChange]:
         thread.start()
         yield RowChange("account", "A9", 1, 1, "{}")
-        assert not opened.wait(0.3), "the row of the fence is held by this transaction"
+        wait_until(lambda: shared_cluster().sql(WAITING_WRITERS) == [(1,)], 30, "the newer writer waits for the fence")
+        assert not opened.is_set(), "the row of the fence is held by this transaction"
 
     old_writer.apply(ChangeSet(publication(5), rows(), visibility_table([])))
     thread.join(30)
     assert seen == [5]
 
 
-def test_a_writer_cut_off_in_the_middle_leaves_nothing_behind(store_url: str, old_writer: DeltaStoreWriter) -> None:
+def test_a_writer_disconnected_during_a_publication_leaves_nothing_behind(
+    store_url: str, old_writer: DeltaStoreWriter
+) -> None:
     before = content_of(old_writer)
 
     def rows() -> Iterator[RowChange]:
@@ -102,16 +111,16 @@ def test_a_writer_cut_off_in_the_middle_leaves_nothing_behind(store_url: str, ol
         assert reader.state(None).published_seq == 5
 
 
-def test_readers_never_wait_for_a_full_copy_nor_see_half_of_it(store_url: str, old_writer: DeltaStoreWriter) -> None:
+def test_readers_neither_wait_for_a_full_copy_nor_see_half_of_it(store_url: str, old_writer: DeltaStoreWriter) -> None:
     with closing(DeltaStoreReader(store_url)) as reader:
         before = reader.state(None)
         copy = full_copy(WORLDS[:3], TERRITORIES)
 
-        def heads() -> Iterator[object]:
+        def heads() -> Iterator[HeadInterval]:
             assert reader.state(None) == before
             yield from copy.heads
 
-        old_writer.replace(replace(copy, heads=heads()))  # type: ignore[arg-type]
+        old_writer.replace(replace(copy, heads=heads()))
         after = reader.state(before)
         assert (after.published_seq, after.generation != before.generation) == (2, True)
         assert after == reader.state(None)

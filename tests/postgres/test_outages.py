@@ -1,4 +1,4 @@
-"""Servers that crash, replicas that lag: devices are told to wait, and then go on where they were."""
+"""Database crashes and lagging replicas: devices are told to retry, and then continue from their cursors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from tests.delta_service.conftest import NAMES, WORLDS, publish, service_of
 from tests.delta_service.model import IDENTITY
 from tests.postgres.cluster import Cluster
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """One that may be harmed."""
+    """A server that the test may stop."""
     cluster = Cluster()
     yield cluster
     cluster.destroy()
@@ -31,13 +33,19 @@ def standby(cluster: Cluster) -> Iterator[Cluster]:
 
 
 async def until(ask: Callable[[], Awaitable[httpx.Response]], status: int) -> httpx.Response:
-    """The first answer with the status; any other must tell the device to wait."""
+    """The first answer with the status; any other answer must tell the device to retry."""
     async with asyncio.timeout(30):
         while (answer := await ask()).status_code != status:
             if answer.status_code != 200:
                 assert_wait(answer)
             await asyncio.sleep(0.05)
     return answer
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 def assert_wait(answer: httpx.Response) -> None:
@@ -54,23 +62,24 @@ def published(url: str, seq: int) -> DeltaStoreWriter:
     return writer
 
 
-def test_a_server_that_crashes_is_a_503_and_heals_by_itself(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_service_answers_503_during_a_database_crash_and_recovers(cluster: Cluster, tmp_path: Path) -> None:
     async def scenario() -> None:
         writer = published(cluster.url(), 2)
         async with service_of(tmp_path, writer, store_url=cluster.url()) as running:
             device = running.device("T-NORTH")
             cursor = await device.cursor()
             waiting = asyncio.create_task(device.get("north", since=cursor, wait=30))
+            await reached(lambda: running.service.watch.waiting == 1)
             await asyncio.to_thread(cluster.stop)
-            # What is in memory goes on being right for a moment; then, and for what is not, the device has to wait.
+            # Answers in memory stay valid for a moment; after that, and for all others, the device has to retry.
             await until(lambda: device.get("north", since=1, limit=7), 503)
-            # The watch looks several times a second.
+            # The watch checks the store several times a second.
             await until(lambda: device.get("/readyz"), 503)
             assert_wait(await device.get("/v1/territories"))
             await asyncio.to_thread(cluster.start)
             answer = await until(lambda: device.get("north", since=cursor), 200)
             assert answer.json()["account"] == {"insert": [], "update": [], "deleted": []}
-            # Whoever waited all the time is woken by the next publication, not by the healing.
+            # The long poll is ended by the next publication, not by the recovery.
             assert not waiting.done()
             writer.close()
             published(cluster.url(), 4).close()
@@ -80,7 +89,7 @@ def test_a_server_that_crashes_is_a_503_and_heals_by_itself(cluster: Cluster, tm
     asyncio.run(scenario())
 
 
-def test_the_service_starts_without_its_server_and_serves_when_it_is_there(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_service_starts_without_a_database_and_serves_once_it_is_up(cluster: Cluster, tmp_path: Path) -> None:
     async def scenario() -> None:
         published(cluster.url(), 4).close()
         await asyncio.to_thread(cluster.stop)
@@ -93,7 +102,7 @@ def test_the_service_starts_without_its_server_and_serves_when_it_is_there(clust
     asyncio.run(scenario())
 
 
-def test_a_replica_that_lags_answers_what_it_has_and_asks_to_wait_for_what_it_has_not(
+def test_a_lagging_replica_answers_what_it_has_and_503_for_the_rest(
     cluster: Cluster, standby: Cluster, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
@@ -111,11 +120,11 @@ def test_a_replica_that_lags_answers_what_it_has_and_asks_to_wait_for_what_it_ha
             fresh = await here.cursor("/v1/delta", since=old)
             page = (await here.get("/v1/delta", limit=1)).links["next"]["url"]
 
-            # By what it has, it answers rightly.
+            # What it has, it serves correctly.
             answer = await there.get("/v1/delta", since=old)
             assert all(not rows for lists in answer.json().values() for rows in lists.values())
             assert (await there.get("/readyz")).json()["publishedSeq"] == 2
-            # Beyond it, no device is reset and none is taken back.
+            # Newer cursors and pages are neither reset nor answered from older data.
             assert_wait(await there.get("/v1/delta", since=fresh))
             assert_wait(await there.get("/v1/delta", since=4))
             assert_wait(await there.get(page))
@@ -124,7 +133,7 @@ def test_a_replica_that_lags_answers_what_it_has_and_asks_to_wait_for_what_it_ha
             assert_wait(await there.post("/v1/reconcile", {"cursor": fresh, "buckets": buckets}))
 
             waiting = asyncio.create_task(there.get("/v1/delta", since=old, wait=30))
-            await asyncio.sleep(0.3)
+            await reached(lambda: behind.service.watch.waiting == 1)
             standby.sql("SELECT pg_wal_replay_resume()")
             assert (await waiting).json()["account"]["deleted"] == [{"rowId": "A2"}]
             answer = await until(lambda: there.get("/v1/delta", since=fresh), 200)
@@ -134,7 +143,7 @@ def test_a_replica_that_lags_answers_what_it_has_and_asks_to_wait_for_what_it_ha
     asyncio.run(scenario())
 
 
-def test_after_a_failover_to_a_replica_devices_go_on_even_with_pages_of_a_lost_publication(
+def test_devices_continue_after_a_failover_even_with_pages_of_a_lost_publication(
     cluster: Cluster, standby: Cluster, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
@@ -150,11 +159,11 @@ def test_after_a_failover_to_a_replica_devices_go_on_even_with_pages_of_a_lost_p
             whole = (await here.get("/v1/delta")).json()
             cursor = await here.cursor("/v1/delta")
             first = await here.get("/v1/delta", limit=1)
-            # The primary is lost, with three publications that had not arrived.
+            # The primary is lost with three publications that had not been replicated.
             cluster.stop()
             standby.sql("SELECT pg_wal_replay_resume()")
             await asyncio.to_thread(standby.promote)
-            # The pipeline brings the new primary up to the warehouse.
+            # The pipeline publishes to the new primary what the warehouse has.
             writer.close()
             await asyncio.to_thread(lambda: published(standby.url(), 4).close())
             answer = await until(lambda: there.get("/v1/delta", since=cursor), 200)

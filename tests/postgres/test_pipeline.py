@@ -1,4 +1,4 @@
-"""The pipeline's side of the store, on PostgreSQL: publications, full copies, compaction, and the checks of them."""
+"""Publications, full copies, compaction and their checks with a delta store on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from orchestration.pipeline.compact import Retention, compact
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.verify import head_differences, row_differences
 from orchestration.pipeline.warehouse import open_warehouse, write_state
-from tests.pipeline.test_compact import DAYS, START, a_day
-from tests.pipeline.test_derive import CATALOG, put
-from tests.pipeline.test_replicate import STORE_HEADS, STORE_INTERVALS, STORE_VERSIONS, publish, publish_some
+from tests.pipeline.histories import DAYS, START, change_one_day, publish, publish_some
+from tests.pipeline.snapshot_rows import CATALOG, put
+from tests.pipeline.store_tables import STORE_HEADS, STORE_INTERVALS, STORE_VERSIONS
 from tests.postgres.cluster import new_location
+
+pytestmark = pytest.mark.processes
 
 STORE_BODIES_AS_TEXT = STORE_VERSIONS.replace("CAST(b.body AS TEXT)", "convert_from(b.body, 'UTF8')")
 WAREHOUSE_VERSIONS = """SELECT object, row_id, from_seq, to_seq, body FROM row_version
@@ -51,7 +53,7 @@ def assert_store_equals(warehouse: duckdb.DuckDBPyConnection, store_url: str) ->
         assert row_differences(reader, sample=100)["wrong"] == 0
 
 
-def test_the_store_follows_publication_by_publication_and_by_full_copies(
+def test_the_store_equals_the_warehouse_after_publications_and_full_copies(
     warehouse: duckdb.DuckDBPyConnection, store_url: str
 ) -> None:
     with DeltaStoreWriter(store_url) as writer:
@@ -69,27 +71,23 @@ def test_the_store_follows_publication_by_publication_and_by_full_copies(
         assert_store_equals(warehouse, store_url)
 
 
-def test_history_whose_bodies_are_gone_is_copied_not_replayed(
-    warehouse: duckdb.DuckDBPyConnection, store_url: str
-) -> None:
+def test_a_history_without_bodies_is_copied_in_full(warehouse: duckdb.DuckDBPyConnection, store_url: str) -> None:
     publish_some(warehouse)
     write_state(warehouse, "body_horizon_seq", "3")
     with DeltaStoreWriter(store_url) as writer:
         assert replicate(warehouse, CATALOG, writer).full_copy
 
 
-def test_compaction_leaves_the_store_equal_to_the_warehouse(
-    warehouse: duckdb.DuckDBPyConnection, store_url: str
-) -> None:
+def test_the_store_equals_the_warehouse_after_compaction(warehouse: duckdb.DuckDBPyConnection, store_url: str) -> None:
     rng = random.Random(3)
     with DeltaStoreWriter(store_url) as writer:
         for day in range(DAYS):
-            a_day(warehouse, rng, day)
+            change_one_day(warehouse, rng, day)
             replicate(warehouse, CATALOG, writer)
         horizons = compact(warehouse, Retention(history_days=30, body_hours=48), START + timedelta(days=DAYS))
         writer.prune(horizons.history_seq, horizons.body_seq)
         assert 0 < horizons.history_seq < horizons.body_seq
         assert_store_equals(warehouse, store_url)
-        a_day(warehouse, rng, DAYS)
+        change_one_day(warehouse, rng, DAYS)
         assert not replicate(warehouse, CATALOG, writer).full_copy
         assert_store_equals(warehouse, store_url)

@@ -1,4 +1,4 @@
-"""What a device asks is answered through the indexes made for it, whatever PostgreSQL knows of the tables' sizes."""
+"""Queries of devices use their indexes, whatever statistics PostgreSQL has about the tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY
 from tests.postgres.cluster import new_location
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[ReadConnection]:
-    """Of an empty store, where reading a table whole would seem cheapest."""
+    """A reader of an empty store, where the planner would prefer to scan whole tables."""
     location = new_location("postgres", tmp_path)
     with DeltaStoreWriter(location) as writer, closing(engine_at(location).open_reader()) as reader:
         writer.initialise(IDENTITY)
@@ -36,7 +38,7 @@ def reader(tmp_path: Path) -> Iterator[ReadConnection]:
     ],
     ids=["snapshot", "delta", "delta across scopes", "delta of many", "totals", "contents"],
 )
-def test_no_table_is_read_whole(reader: ReadConnection, sql: str) -> None:
+def test_no_query_of_a_device_scans_a_whole_table(reader: ReadConnection, sql: str) -> None:
     class Anything(dict[str, int]):
         def __missing__(self, name: str) -> int:
             return 1

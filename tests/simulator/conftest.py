@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import httpx
@@ -16,6 +17,8 @@ from crm_simulator.crm import Clock, Crm
 from crm_simulator.generator import generate
 
 ENDPOINT = "/Services/Integration"
+Record = dict[str, Any]
+"""A row with its fields and child lists, as the control interface tells it."""
 START = 1_780_000_000.0  # seconds since 1970
 TOKEN = (
     '<wsse:Security xmlns:wsse="http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd">'
@@ -40,7 +43,7 @@ class Answer:
 
     @property
     def rows(self) -> list[dict[str, str | None]]:
-        """Each row's plain fields; an empty element is an empty text."""
+        """Each row's fields; an empty element is an empty text."""
         return [{etree.QName(cell).localname: cell.text or "" for cell in row} for row in self.rows_element]
 
     @property
@@ -52,7 +55,7 @@ class Answer:
         """The whole text of the fault."""
         found = self.root.find(".//{*}Fault")
         assert found is not None, self.response.text
-        return " ".join(found.itertext())
+        return " ".join(str(text) for text in found.itertext())
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Simulator:
     http: TestClient
 
     def send(self, body: str, action: str | None = None, header: str | None = None, **headers: str) -> httpx.Response:
-        """Post an envelope with this body; the right token stands in the header unless another is given."""
+        """Post an envelope with this body, and with the right token in its header unless another is given."""
         header = TOKEN.format(password="simulator-only") if header is None else header
         envelope = (
             '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/">'
@@ -71,7 +74,9 @@ class Simulator:
         )
         if action:
             headers["SOAPAction"] = f'"{action}"'
-        return self.http.post(ENDPOINT, content=envelope.encode(), headers={"Content-Type": "text/xml", **headers})
+        all_headers = {"Content-Type": "text/xml", **headers}
+        response: httpx.Response = self.http.post(ENDPOINT, content=envelope.encode(), headers=all_headers)
+        return response
 
     def query(self, name: str, fields: str = "<Id/>", spec: str = "", **attributes: object) -> Answer:
         """A QueryPage with the paging attributes given."""
@@ -91,18 +96,28 @@ class Simulator:
         request = f"{name}{operation}_Input"
         return Answer(self.send(f'<{request} xmlns="urn:crmondemand/ws/ecbs/{name.lower()}/">{listed}</{request}>'))
 
-    def control(self, action: str, status: int = 200, /, **body: object) -> dict:
+    def operations_spent(self) -> int:
+        return int(self.http.get("/control/summary").json()["operations"])
+
+    def control(self, action: str, status: int = 200, /, **body: object) -> Record:
         response = self.http.post(f"/control/{action}", json=body)
         assert response.status_code == status, response.text
-        return response.json()
+        answer: Record = response.json()
+        return answer
 
-    def records(self, name: str, **parameters: str) -> list[dict]:
-        return self.http.get(f"/control/records/{name}", params=parameters).json()
+    def records(self, name: str, **parameters: str) -> list[Record]:
+        records: list[Record] = self.http.get(f"/control/records/{name}", params=parameters).json()
+        return records
 
-    def record(self, name: str, id_: str) -> dict | None:
+    def find_record(self, name: str, id_: str) -> Record | None:
         return next(iter(self.records(name, ids=id_)), None)
 
-    def events(self) -> list[dict]:
+    def record(self, name: str, id_: str) -> Record:
+        found = self.find_record(name, id_)
+        assert found is not None, f"there is no {name} {id_}"
+        return found
+
+    def events(self) -> list[Record]:
         """The events written since the start, oldest first."""
         log = self.crm.tables["ModificationTracking"]
         return [
@@ -127,14 +142,14 @@ def query_body(name: str, fields: str = "<Id/>", spec: str = "", **attributes: o
     )
 
 
-def make_simulator(tracked: frozenset[str] | None = None, books: int = 0, **options: object) -> Simulator:
+def make_simulator(tracked: frozenset[str] | None = None, books: int = 0, **options: Any) -> Simulator:
     clock = Clock(lambda: START)
     crm = Crm(clock=clock) if tracked is None else Crm(tracked, clock)
     generate(crm, accounts=60, territories=6, seed=7)
     if books:
         generate_books(crm, books, seed=7)
-    settings = ServerOptions(**{"min_interval_ms": 0, **options})  # type: ignore[arg-type]
-    return Simulator(crm, TestClient(build_app(crm, settings)))
+    settings: dict[str, Any] = {"min_interval_ms": 0, **options}
+    return Simulator(crm, TestClient(build_app(crm, ServerOptions(**settings))))
 
 
 @pytest.fixture

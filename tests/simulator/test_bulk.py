@@ -5,7 +5,7 @@ import pytest
 from tests.simulator.conftest import Simulator
 
 
-def test_an_import_changes_and_inserts_with_one_stamp_and_an_event_a_row(simulator: Simulator) -> None:
+def test_an_import_writes_one_time_stamp_and_one_event_per_row(simulator: Simulator) -> None:
     known = [row["Id"] for row in simulator.records("Account")[:2]]
     rows = [{"Id": id_, "Route": "R9"} for id_ in known] + [{"AccountName": f"New {n}"} for n in range(300)]
     result = simulator.control("import", object="Account", rows=rows)
@@ -17,20 +17,19 @@ def test_an_import_changes_and_inserts_with_one_stamp_and_an_event_a_row(simulat
     assert names == ["WriteRecordUpdated"] * 2 + ["WriteRecordNew"] * 300
 
 
-def test_an_import_may_write_no_event(simulator: Simulator) -> None:
+def test_an_import_can_write_no_events(simulator: Simulator) -> None:
     simulator.control("import", object="Contact", rows=[{"ContactLastName": "New"}], events=False)
     assert simulator.events() == []
 
 
 @pytest.mark.parametrize(("stamps", "number_moves", "date_moves"), [("all", 1, 1), ("number", 1, 0), ("none", 0, 0)])
-def test_an_import_may_leave_the_stamps_as_they_are(
+def test_an_import_can_keep_the_time_stamps(
     simulator: Simulator, stamps: str, number_moves: int, date_moves: int
 ) -> None:
     before = simulator.records("Account")[0]
     row = {"Id": before["Id"], "Route": "by procedure"}
     simulator.control("import", object="Account", rows=[row], stamps=stamps, events=False)
     after = simulator.record("Account", before["Id"])
-    assert after is not None
     assert after["Route"] == "by procedure"
     assert int(after["ModId"]) - int(before["ModId"]) == number_moves
     assert (after["ModifiedDate"] > before["ModifiedDate"]) == bool(date_moves)
@@ -48,7 +47,7 @@ def test_an_import_with_a_bad_row_changes_nothing(simulator: Simulator) -> None:
     assert simulator.crm.version == version
 
 
-def test_a_realignment_by_import_gives_all_accounts_one_stamp(simulator: Simulator) -> None:
+def test_a_realignment_by_import_gives_all_accounts_the_same_time_stamp(simulator: Simulator) -> None:
     body = {"from": "T001", "to": "T002", "share": 1, "by": "import", "events": False}
     moved = simulator.control("realign", **body)["touched"]["Account"]
     rows = simulator.records("Account", ids=",".join(moved))
@@ -57,7 +56,7 @@ def test_a_realignment_by_import_gives_all_accounts_one_stamp(simulator: Simulat
     assert simulator.events() == []
 
 
-def test_the_batch_tools_save_and_delete_row_by_row(simulator: Simulator) -> None:
+def test_the_batch_tools_save_and_delete_each_row_separately(simulator: Simulator) -> None:
     ids = [row["Id"] for row in simulator.records("Activity")[:5]]
     simulator.control("batch/update", object="Activity", ids=ids, fields={"Status": "Deferred"})
     assert {row["Status"] for row in simulator.records("Activity", ids=",".join(ids))} == {"Deferred"}
@@ -69,12 +68,11 @@ def test_the_batch_tools_save_and_delete_row_by_row(simulator: Simulator) -> Non
     assert set(ids) <= set(simulator.crm.deleted_items)
 
 
-def test_the_assignment_engine_flags_first_and_assigns_some_time_later(simulator: Simulator) -> None:
+def test_the_assignment_engine_flags_accounts_first_and_assigns_them_later(simulator: Simulator) -> None:
     account = simulator.records("Account", territory=territory(simulator, "T001"))[0]["Id"]
     owner = simulator.records("User")[3]["Id"]
     simulator.control("assign", ids=[account], to="T002", owner=owner, after_seconds=600)
     flagged = simulator.record("Account", account)
-    assert flagged is not None
     assert (flagged["Territory"], flagged["ReassignOwnerFlag"], flagged["AssignmentStatus"]) == (
         "T001",
         "true",
@@ -85,16 +83,13 @@ def test_the_assignment_engine_flags_first_and_assigns_some_time_later(simulator
     assert len(simulator.events()) == 1
     simulator.control("clock", advance_seconds=1)
     done = simulator.record("Account", account)
-    assert done is not None
     assert (done["Territory"], done["OwnerId"], done["ReassignOwnerFlag"]) == ("T002", owner, "false")
     assert done["LastAssignmentCompletionDate"] == done["ModifiedDate"] > flagged["ModifiedDate"]
     assert simulator.event_list() == [("WriteRecordUpdated", "Account", account, None)] * 2
 
 
 @pytest.mark.parametrize(("events", "written"), [("both", 2), ("first", 1), ("second", 1), ("none", 0)])
-def test_the_second_step_can_wait_for_a_call_and_either_step_be_silent(
-    simulator: Simulator, events: str, written: int
-) -> None:
+def test_assignment_can_wait_for_a_call_and_write_no_events(simulator: Simulator, events: str, written: int) -> None:
     touched = simulator.control("assign", **{"from": "T001", "share": 0.01, "to": "T003", "events": events})["touched"]
     simulator.control("clock", advance_seconds=86_400)
     assert simulator.http.get("/control/summary").json()["waiting"]["assignments"] == 1
@@ -104,7 +99,7 @@ def test_the_second_step_can_wait_for_a_call_and_either_step_be_silent(
     assert len(simulator.events()) == written
 
 
-def test_the_assignment_engine_passes_over_what_was_deleted_meanwhile(simulator: Simulator) -> None:
+def test_the_assignment_engine_skips_accounts_deleted_in_the_meantime(simulator: Simulator) -> None:
     account = simulator.records("Account")[0]["Id"]
     simulator.control("assign", ids=[account], to="T002", after_seconds=10)
     simulator.control("delete", object="Account", id=account)
@@ -114,4 +109,4 @@ def test_the_assignment_engine_passes_over_what_was_deleted_meanwhile(simulator:
 
 
 def territory(simulator: Simulator, name: str) -> str:
-    return next(row["Id"] for row in simulator.records("Territory") if row["TerritoryName"] == name)
+    return next(str(row["Id"]) for row in simulator.records("Territory") if row["TerritoryName"] == name)

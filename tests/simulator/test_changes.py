@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from crm_simulator.crm import DEFAULT_TRACKED
-from tests.simulator.conftest import Simulator, make_simulator
+from tests.simulator.conftest import Record, Simulator, make_simulator
 
 
-def contact_with_two_accounts(simulator: Simulator) -> dict:
+def contact_with_two_accounts(simulator: Simulator) -> Record:
     return next(row for row in simulator.records("Contact") if len(row["accounts"]) == 2)
 
 
@@ -17,15 +17,15 @@ def children_of(simulator: Simulator, account: str) -> dict[str, list[str]]:
 
 def busy_account(simulator: Simulator) -> str:
     """An account with rows of every kind below it."""
-    return next(r["Id"] for r in simulator.records("Account") if all(children_of(simulator, r["Id"]).values()))
+    ids = (str(row["Id"]) for row in simulator.records("Account"))
+    return next(account for account in ids if all(children_of(simulator, account).values()))
 
 
-def test_an_update_moves_number_and_date_and_writes_one_event(simulator: Simulator) -> None:
+def test_an_update_changes_modification_number_and_date_and_writes_one_event(simulator: Simulator) -> None:
     before = simulator.records("Account")[0]
     simulator.control("clock", advance_seconds=90)
     result = simulator.control("update", object="Account", id=before["Id"], fields={"AccountName": "Neu"})
     after = simulator.record("Account", before["Id"])
-    assert after is not None
     assert after["AccountName"] == "Neu"
     assert int(after["ModId"]) == int(before["ModId"]) + 1
     assert after["ModifiedDate"] == result["server_time"] == "2026-05-28T20:28:10Z"
@@ -41,16 +41,15 @@ def test_an_update_moves_number_and_date_and_writes_one_event(simulator: Simulat
     assert event["ChildName"] is None
 
 
-def test_an_update_without_events_still_moves_the_date(simulator: Simulator) -> None:
+def test_an_update_without_events_still_changes_the_date(simulator: Simulator) -> None:
     before = simulator.records("Contact")[0]
     simulator.control("update", object="Contact", id=before["Id"], fields={"JobTitle": "x"}, events=False)
     after = simulator.record("Contact", before["Id"])
-    assert after is not None
     assert after["ModifiedDate"] > before["ModifiedDate"]
     assert simulator.events() == []
 
 
-def test_an_event_can_show_up_after_others_with_later_stamps(simulator: Simulator) -> None:
+def test_an_event_can_be_written_after_others_with_later_time_stamps(simulator: Simulator) -> None:
     one, other = (row["Id"] for row in simulator.records("Account")[:2])
     simulator.control("update", object="Account", id=one, fields={"Route": "1"})
     simulator.control("update", object="Account", id=other, fields={"Route": "1"}, event_age_seconds=30)
@@ -58,23 +57,21 @@ def test_an_event_can_show_up_after_others_with_later_stamps(simulator: Simulato
     assert stamps == ["2026-05-28T20:26:40Z", "2026-05-28T20:26:10Z"]
 
 
-def test_an_insert_starts_at_number_zero_and_links_a_contact_to_its_account(simulator: Simulator) -> None:
+def test_an_inserted_contact_has_modification_number_zero_and_a_link_to_its_account(simulator: Simulator) -> None:
     account = simulator.records("Account")[0]["Id"]
     fields = {"ContactLastName": "O'Neil & Söhne", "AccountId": account}
     [id_] = [simulator.control("insert", object="Contact", fields=fields)["touched"]["Contact"][0]]
     contact = simulator.record("Contact", id_)
-    assert contact is not None
     assert contact["ModId"] == "0"
     assert contact["accounts"] == [account]
     assert simulator.event_list() == [("WriteRecordNew", "Contact", id_, None)]
 
 
-def test_a_new_primary_account_joins_the_links_and_the_old_one_stays(simulator: Simulator) -> None:
+def test_a_new_primary_account_is_added_to_the_links_and_the_old_one_is_kept(simulator: Simulator) -> None:
     contact = simulator.records("Contact")[0]
     other = next(r["Id"] for r in simulator.records("Account") if r["Id"] not in contact["accounts"])
     simulator.control("update", object="Contact", id=contact["Id"], fields={"AccountId": other})
     after = simulator.record("Contact", contact["Id"])
-    assert after is not None
     assert after["AccountId"] == other
     assert after["accounts"] == sorted([*contact["accounts"], other])
 
@@ -88,7 +85,7 @@ def test_a_new_primary_account_joins_the_links_and_the_old_one_stays(simulator: 
         ("none", []),
     ],
 )
-def test_a_deleted_account_takes_what_it_owns_along_in_silence(
+def test_deleting_an_account_deletes_its_children_without_events(
     simulator: Simulator, events: str, expected: list[str]
 ) -> None:
     account = busy_account(simulator)
@@ -102,11 +99,10 @@ def test_a_deleted_account_takes_what_it_owns_along_in_silence(
     assert list(simulator.crm.deleted_items) == [account]
     for id_ in contacts:
         contact = simulator.record("Contact", id_)
-        assert contact is not None
         assert account not in contact["accounts"]
 
 
-def test_a_restored_account_brings_everything_back_but_what_was_deleted_before(simulator: Simulator) -> None:
+def test_restoring_an_account_restores_only_children_deleted_with_it(simulator: Simulator) -> None:
     account = busy_account(simulator)
     owned = children_of(simulator, account)
     linked = {r["Id"]: r["accounts"] for r in simulator.records("Contact")}
@@ -122,7 +118,7 @@ def test_a_restored_account_brings_everything_back_but_what_was_deleted_before(s
     assert gone in children_of(simulator, account)["Activity"]
 
 
-def test_a_child_cannot_come_back_before_its_account(simulator: Simulator) -> None:
+def test_a_child_cannot_be_restored_before_its_account(simulator: Simulator) -> None:
     account = busy_account(simulator)
     activity, taken_along = children_of(simulator, account)["Activity"][0], children_of(simulator, account)["Order"][0]
     simulator.control("delete", object="Activity", id=activity)
@@ -131,7 +127,7 @@ def test_a_child_cannot_come_back_before_its_account(simulator: Simulator) -> No
         assert "restore that first" in simulator.control("restore", 400, object=name, id=id_)["error"]
 
 
-def test_a_merge_of_accounts_moves_all_that_hangs_on_the_duplicate_without_a_trace(simulator: Simulator) -> None:
+def test_a_merge_of_accounts_moves_the_children_of_the_duplicate_without_events(simulator: Simulator) -> None:
     duplicate = busy_account(simulator)
     survivor = next(r["Id"] for r in simulator.records("Account") if r["Id"] != duplicate)
     owned = children_of(simulator, duplicate)
@@ -140,13 +136,12 @@ def test_a_merge_of_accounts_moves_all_that_hangs_on_the_duplicate_without_a_tra
     simulator.control("clock", advance_seconds=60)
     simulator.control("merge", object="Account", survivor=survivor, duplicate=duplicate)
     assert simulator.event_list() == [("MergeRecords", "Account", survivor, duplicate)]
-    assert simulator.record("Account", duplicate) is None
+    assert simulator.find_record("Account", duplicate) is None
     assert list(simulator.crm.deleted_items) == [duplicate]
     for name, ids in owned.items():
         assert set(ids) <= set(children_of(simulator, survivor)[name])
         for id_ in ids:
             after = simulator.record(name, id_)
-            assert after is not None
             assert (after["ModId"], after["ModifiedDate"]) == (
                 before[name][id_]["ModId"],
                 before[name][id_]["ModifiedDate"],
@@ -154,13 +149,12 @@ def test_a_merge_of_accounts_moves_all_that_hangs_on_the_duplicate_without_a_tra
     for id_ in contacts:
         after = simulator.record("Contact", id_)
         old = before["Contact"][id_]
-        assert after is not None
         assert set(after["accounts"]) == {survivor if a == duplicate else a for a in old["accounts"]}
         assert after["AccountId"] == (survivor if old["AccountId"] == duplicate else old["AccountId"])
         assert after["ModId"] == old["ModId"]
 
 
-def test_a_merge_can_be_told_as_an_update_and_a_delete(simulator: Simulator) -> None:
+def test_a_merge_can_be_logged_as_an_update_and_a_delete(simulator: Simulator) -> None:
     survivor, duplicate = (row["Id"] for row in simulator.records("Account")[:2])
     simulator.control("merge", object="Account", survivor=survivor, duplicate=duplicate, told_as="update_and_delete")
     assert simulator.event_list() == [
@@ -170,7 +164,7 @@ def test_a_merge_can_be_told_as_an_update_and_a_delete(simulator: Simulator) -> 
     ]
 
 
-def test_a_delete_and_a_restore_can_tell_of_each_child(simulator: Simulator) -> None:
+def test_a_delete_and_a_restore_can_write_an_event_for_each_child(simulator: Simulator) -> None:
     account = busy_account(simulator)
     owned = [("Opportunity", id_) for id_ in children_of(simulator, account)["Opportunity"]]
     owned += [("Activity", id_) for id_ in children_of(simulator, account)["Activity"]]
@@ -183,29 +177,25 @@ def test_a_delete_and_a_restore_can_tell_of_each_child(simulator: Simulator) -> 
 def test_a_merge_of_contacts_moves_activities_opportunities_and_links(simulator: Simulator) -> None:
     activity = next(r for r in simulator.records("Activity") if r["PrimaryContactId"])
     duplicate = simulator.record("Contact", activity["PrimaryContactId"])
-    assert duplicate is not None
     survivor = next(r for r in simulator.records("Contact") if not set(r["accounts"]) & set(duplicate["accounts"]))
     simulator.control("merge", object="Contact", survivor=survivor["Id"], duplicate=duplicate["Id"])
     after = simulator.record("Contact", survivor["Id"])
-    assert after is not None
     assert set(after["accounts"]) == set(survivor["accounts"]) | set(duplicate["accounts"])
     assert not any(r["PrimaryContactId"] == duplicate["Id"] for r in simulator.records("Activity"))
     assert not any(r["KeyContactId"] == duplicate["Id"] for r in simulator.records("Opportunity"))
     assert not any(r["PrimaryContactId"] == duplicate["Id"] for r in simulator.records("Account"))
     moved = simulator.record("Activity", activity["Id"])
-    assert moved is not None
     assert (moved["PrimaryContactId"], moved["ModId"]) == (survivor["Id"], activity["ModId"])
     assert simulator.event_list() == [("MergeRecords", "Contact", survivor["Id"], duplicate["Id"])]
 
 
 @pytest.mark.parametrize("sides", ["both", "contact", "account", "none"])
-def test_a_link_is_told_of_from_the_sides_asked_for(simulator: Simulator, sides: str) -> None:
+def test_a_link_writes_events_for_the_requested_sides(simulator: Simulator, sides: str) -> None:
     contact = simulator.records("Contact")[0]
     account = next(r for r in simulator.records("Account") if r["Id"] not in contact["accounts"])
     ends = {"contact": contact["Id"], "account": account["Id"]}
     simulator.control("link", **ends, sides=sides)
     after = simulator.record("Contact", contact["Id"])
-    assert after is not None
     assert account["Id"] in after["accounts"]
     assert (after["ModId"], after["AccountId"]) == (contact["ModId"], contact["AccountId"])
     simulator.control("unlink", **ends, sides=sides)
@@ -219,16 +209,15 @@ def test_a_link_is_told_of_from_the_sides_asked_for(simulator: Simulator, sides:
     assert simulator.event_list() == expected
 
 
-def test_unlinking_the_primary_account_makes_another_one_primary(simulator: Simulator) -> None:
+def test_unlinking_the_primary_account_makes_another_account_primary(simulator: Simulator) -> None:
     contact = contact_with_two_accounts(simulator)
     [other] = set(contact["accounts"]) - {contact["AccountId"]}
     simulator.control("unlink", contact=contact["Id"], account=contact["AccountId"])
     after = simulator.record("Contact", contact["Id"])
-    assert after is not None
     assert (after["AccountId"], after["accounts"]) == (other, [other])
 
 
-def test_a_realignment_touches_accounts_only_one_event_each(simulator: Simulator) -> None:
+def test_a_realignment_changes_only_accounts_with_one_event_each(simulator: Simulator) -> None:
     source, target = (r for r in simulator.records("Territory") if r["TerritoryName"] in ("T001", "T002"))
     before = {n: simulator.records(n) for n in ("Contact", "Opportunity", "Activity", "Order")}
     accounts = simulator.records("Account", territory=source["Id"])
@@ -244,18 +233,18 @@ def test_a_realignment_touches_accounts_only_one_event_each(simulator: Simulator
         assert simulator.records(name) == before[name]
 
 
-def test_the_seed_decides_which_accounts_are_realigned() -> None:
+def test_the_seed_determines_which_accounts_are_realigned() -> None:
     def moved(seed: int) -> list[str]:
         body = {"from": "T001", "to": "T002", "share": 0.4, "seed": seed, "events": False}
         simulator = make_simulator()
-        touched = simulator.control("realign", **body)["touched"]["Account"]
+        touched: list[str] = simulator.control("realign", **body)["touched"]["Account"]
         assert simulator.events() == []
         return touched
 
     assert moved(1) == moved(1) != moved(2)
 
 
-def test_territories_and_orders_write_events_only_when_tracked() -> None:
+def test_territories_and_orders_write_events_only_if_tracked() -> None:
     for tracked, expected in ((None, 0), (DEFAULT_TRACKED | {"Order", "Territory"}, 2)):
         simulator = make_simulator(tracked)
         for name, field in (("Order", "OrderNumber"), ("Territory", "Description")):
@@ -297,15 +286,15 @@ def test_the_log_and_the_deleted_items_are_purged_after_thirty_days(simulator: S
         ("clock", 400, {"advance_seconds": -1}),
     ],
 )
-def test_a_change_that_cannot_be_made_says_why_and_changes_nothing(
-    simulator: Simulator, action: str, status: int, body: dict
+def test_an_impossible_change_returns_an_error_and_changes_nothing(
+    simulator: Simulator, action: str, status: int, body: Record
 ) -> None:
     version = simulator.crm.version
     assert simulator.control(action, status, **body)["error"]
     assert simulator.crm.version == version
 
 
-def test_the_summary_counts_what_a_territory_sees(simulator: Simulator) -> None:
+def test_the_summary_counts_the_rows_visible_to_each_territory(simulator: Simulator) -> None:
     summary = simulator.http.get("/control/summary").json()
     for territory in summary["territories"]:
         accounts = {r["Id"] for r in simulator.records("Account", territory=territory["id"])}
@@ -318,14 +307,13 @@ def test_the_summary_counts_what_a_territory_sees(simulator: Simulator) -> None:
     assert rows["T001"] == 0
 
 
-def test_writes_by_web_service_behave_as_changes_by_hand(simulator: Simulator) -> None:
+def test_writes_by_web_service_equal_changes_by_the_control_interface(simulator: Simulator) -> None:
     answer = simulator.write("Account", "Insert", "<AccountName>A &amp; B</AccountName><ModId>9</ModId>")
     [row] = answer.rows
     id_ = row["Id"] or ""
     assert row["ModId"] == "0"
     assert simulator.write("Account", "Update", f"<Id>{id_}</Id><Route>R7</Route>").rows[0]["ModId"] == "1"
     after = simulator.record("Account", id_)
-    assert after is not None
     assert (after["AccountName"], after["Route"]) == ("A & B", "R7")
     stale = simulator.write("Account", "Update", f"<Id>{id_}</Id><ModId>0</ModId><Route>R8</Route>")
     assert "SBL-DAT-00523" in stale.fault
@@ -340,16 +328,15 @@ def test_writes_by_web_service_behave_as_changes_by_hand(simulator: Simulator) -
     assert "SBL-EAI-04397" in simulator.write("Account", "Update", "<Route/>").fault
 
 
-def test_a_written_value_of_the_wrong_type_becomes_null(simulator: Simulator) -> None:
+def test_a_written_value_of_the_wrong_type_becomes_empty(simulator: Simulator) -> None:
     opportunity = simulator.records("Opportunity")[0]["Id"]
     row = f"<Id>{opportunity}</Id><Revenue>much</Revenue><CloseDate>soon</CloseDate>"
     simulator.write("Opportunity", "Update", row + "<ReassignOwnerFlag>maybe</ReassignOwnerFlag>")
     after = simulator.record("Opportunity", opportunity)
-    assert after is not None
     assert (after["Revenue"], after["CloseDate"], after["ReassignOwnerFlag"]) == (None, None, "false")
 
 
-def test_events_can_be_written_and_taken_out_of_the_log(simulator: Simulator) -> None:
+def test_events_can_be_added_to_and_removed_from_the_log(simulator: Simulator) -> None:
     fields = "<ObjectName>Account</ObjectName><ObjectId>x</ObjectId><EventName>Custom</EventName>"
     id_ = simulator.write("ModificationTracking", "Insert", fields).ids[0]
     assert simulator.query("ModificationTracking", "<EventName/>", f"[Id] = '{id_}'").rows == [{"EventName": "Custom"}]

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulator.conftest import Simulator
+from tests.simulator.conftest import Record, Simulator
 
 
-def test_a_cancelled_delete_announces_itself_and_leaves_the_record(simulator: Simulator) -> None:
+def test_a_cancelled_delete_writes_its_first_event_and_keeps_the_record(simulator: Simulator) -> None:
     before = simulator.records("Account")[0]
     simulator.control("delete", object="Account", id=before["Id"], cancelled=True)
     assert simulator.event_list() == [("PreDeleteRecord", "Account", before["Id"], None)]
@@ -15,7 +15,7 @@ def test_a_cancelled_delete_announces_itself_and_leaves_the_record(simulator: Si
 
 @pytest.mark.parametrize("name", ["Account", "Contact", "Activity"])
 @pytest.mark.parametrize("child", ["Note", "User", "Attachment", "Address"])
-def test_a_child_has_an_event_under_a_name_that_many_have(simulator: Simulator, name: str, child: str) -> None:
+def test_events_of_a_child_use_an_ambiguous_object_name(simulator: Simulator, name: str, child: str) -> None:
     parent = simulator.records(name)[0]
     simulator.control("child", object=name, id=parent["Id"], child=child, child_id="c-1", event="WriteRecordNew")
     [event] = simulator.events()
@@ -24,7 +24,7 @@ def test_a_child_has_an_event_under_a_name_that_many_have(simulator: Simulator, 
     assert simulator.record(name, parent["Id"]) == parent
 
 
-def test_a_child_may_change_its_parent_without_moving_the_stamps(simulator: Simulator) -> None:
+def test_a_child_can_change_its_parent_without_changing_time_stamps(simulator: Simulator) -> None:
     before = simulator.records("Account")[0]
     simulator.control(
         "child", object="Account", id=before["Id"], child="Address", fields={"PrimaryBillToCity": "Elsewhere"}
@@ -32,7 +32,7 @@ def test_a_child_may_change_its_parent_without_moving_the_stamps(simulator: Simu
     assert simulator.record("Account", before["Id"]) == before | {"PrimaryBillToCity": "Elsewhere"}
 
 
-def test_a_pick_list_has_an_event_for_each_field_all_with_one_id(simulator: Simulator) -> None:
+def test_a_pick_list_writes_an_event_for_each_field_with_the_same_id(simulator: Simulator) -> None:
     simulator.control("picklist", fields=4)
     events = simulator.events()
     assert {event["ObjectName"] for event in events} == {"Picklist"}
@@ -40,7 +40,7 @@ def test_a_pick_list_has_an_event_for_each_field_all_with_one_id(simulator: Simu
     assert len({event["ObjectId"] for event in events}) == 1
 
 
-def test_events_of_unknown_names_and_hundreds_of_equal_stamps_can_be_written(simulator: Simulator) -> None:
+def test_events_with_unknown_names_or_equal_time_stamps_can_be_written(simulator: Simulator) -> None:
     simulator.control("events", object_name="Martian", object_id="m-1", event_name="Teleported", times=300)
     events = simulator.events()
     assert {(e["ObjectName"], e["ObjectId"], e["EventName"]) for e in events} == {("Martian", "m-1", "Teleported")}
@@ -69,8 +69,8 @@ LATE = [
 
 
 @pytest.mark.parametrize(("action", "body"), LATE)
-def test_events_of_any_change_can_be_stamped_earlier_than_those_before(
-    simulator: Simulator, action: str, body: dict
+def test_events_of_any_change_can_have_an_earlier_time_stamp_than_earlier_events(
+    simulator: Simulator, action: str, body: Record
 ) -> None:
     one, other = (row["Id"] for row in simulator.records("Account")[:2])
     simulator.control("update", object="Account", id=one, fields={"Route": "1"})
@@ -79,8 +79,8 @@ def test_events_of_any_change_can_be_stamped_earlier_than_those_before(
 
 
 @pytest.mark.parametrize(("action", "body"), LATE)
-def test_events_of_any_change_can_become_visible_later_with_the_stamp_of_the_change(
-    simulator: Simulator, action: str, body: dict
+def test_events_of_any_change_can_become_visible_later_than_their_time_stamp(
+    simulator: Simulator, action: str, body: Record
 ) -> None:
     account = simulator.records("Account")[0]["Id"]
     stamp = simulator.control(action, id=account, event_delay_seconds=90, **body)["server_time"]
@@ -91,18 +91,17 @@ def test_events_of_any_change_can_become_visible_later_with_the_stamp_of_the_cha
     assert rows == [{"ModifiedDate": stamp}]
 
 
-def test_the_clock_of_the_events_can_differ_from_the_servers(simulator: Simulator) -> None:
+def test_the_clock_of_events_can_differ_from_the_server_clock(simulator: Simulator) -> None:
     account = simulator.records("Account")[0]["Id"]
     simulator.control("clock", event_offset_seconds=-20)
     now = simulator.control("update", object="Account", id=account, fields={"Route": "1"})["server_time"]
     assert now == "2026-05-28T20:26:40Z"
     assert [event["ModifiedDate"] for event in simulator.events()] == ["2026-05-28T20:26:20Z"]
     after = simulator.record("Account", account)
-    assert after is not None
     assert after["ModifiedDate"] == now
 
 
-def test_the_purge_runs_when_told_to(simulator: Simulator) -> None:
+def test_the_purge_runs_on_request(simulator: Simulator) -> None:
     account = simulator.records("Account")[0]["Id"]
     simulator.control("delete", object="Account", id=account)
     simulator.control("clock", advance_seconds=31 * 86_400, purge=False)
@@ -110,7 +109,7 @@ def test_the_purge_runs_when_told_to(simulator: Simulator) -> None:
     assert simulator.control("purge") == {"events": 0, "deleted_items": 0}
 
 
-def test_the_purge_can_take_younger_events_too(simulator: Simulator) -> None:
+def test_the_purge_can_remove_younger_events(simulator: Simulator) -> None:
     simulator.control("picklist")
     simulator.control("clock", advance_seconds=3600)
     simulator.control("picklist", fields=1)

@@ -1,4 +1,4 @@
-"""Each fault of the CRM that a script can order, in its shape."""
+"""Each fault of the CRM that a test can order, in its documented form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAIRS = {
     "SBL-DAT-00523": ["(SBL-DAT-00523)", "(SBL-EAI-04401)"],
 }
 ALONE = {"SBL-EAI-04376", "SBL-EAI-04447", "SBL-EAI-04471", "SBL-EAI-04397", "SBL-SBL-00000"}
-# The codes of the facts, by the way: so that none is dropped unseen.
+# All documented codes, so that none is removed unnoticed.
 DOCUMENTED = """
     SBL-ODU-01005 SBL-ODU-01006 SBL-ODU-01007 SBL-ODU-01008 SBL-ODU-01011 SBL-SBL-70172 SBL-DAT-00553 SBL-EAI-04376
     SBL-DAT-00407 SBL-DBC-00112 SBL-EAI-04447 SBL-EAI-04471 SBL-EAI-04316 SBL-EAI-04127 SBL-EAI-04378 SBL-EAI-04403
@@ -42,7 +42,7 @@ def test_the_table_has_every_documented_code(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(FRONT_END))
-def test_faults_of_the_front_end_have_their_code_in_a_plain_element(simulator: Simulator, code: str) -> None:
+def test_front_end_faults_have_their_code_in_an_error_code_element(simulator: Simulator, code: str) -> None:
     simulator.control("faults", kind="code", code=code)
     answer = simulator.query("Account")
     assert answer.response.status_code == 500
@@ -52,7 +52,9 @@ def test_faults_of_the_front_end_have_their_code_in_a_plain_element(simulator: S
 
 
 @pytest.mark.parametrize("code", sorted(set(CODES) - FRONT_END - PLAIN))
-def test_faults_of_the_object_manager_have_a_stack_the_innermost_first(simulator: Simulator, code: str) -> None:
+def test_object_manager_faults_have_an_error_stack_with_the_innermost_error_first(
+    simulator: Simulator, code: str
+) -> None:
     simulator.control("faults", kind="code", code=code)
     answer = simulator.query("Account")
     stack = [entry.text for entry in answer.root.iter(f"{SIEBEL}errorcode")]
@@ -70,7 +72,7 @@ def test_faults_of_the_object_manager_have_a_stack_the_innermost_first(simulator
         ("NestedTimers", "soap:Server", "Nested timers"),
     ],
 )
-def test_some_faults_have_a_text_only(simulator: Simulator, code: str, fault_code: str, text: str) -> None:
+def test_some_faults_have_only_a_text(simulator: Simulator, code: str, fault_code: str, text: str) -> None:
     simulator.control("faults", kind="code", code=code)
     answer = simulator.query("Account")
     assert answer.root.findtext(".//faultcode") == fault_code
@@ -79,14 +81,16 @@ def test_some_faults_have_a_text_only(simulator: Simulator, code: str, fault_cod
 
 
 @pytest.mark.parametrize(("code", "case"), [(code, case) for code, cases in CASES.items() for case in cases])
-def test_a_code_with_several_meanings_has_the_text_of_the_case(simulator: Simulator, code: str, case: str) -> None:
+def test_a_code_with_several_meanings_has_the_text_of_the_requested_case(
+    simulator: Simulator, code: str, case: str
+) -> None:
     simulator.control("faults", kind="code", code=code, case=case)
     fault = simulator.query("Account").fault
     assert code in fault
     assert CASES[code][case] in fault
 
 
-def test_refused_credentials_are_told_in_the_users_language(simulator: Simulator) -> None:
+def test_refused_credentials_are_reported_in_the_language_of_the_user(simulator: Simulator) -> None:
     texts = set()
     for language in BAD_CREDENTIALS:
         simulator.control("faults", kind="code", code="SBL-ODU-01006", case="credentials", language=language)
@@ -96,11 +100,11 @@ def test_refused_credentials_are_told_in_the_users_language(simulator: Simulator
 
 
 @pytest.mark.parametrize("body", [{"case": "nonsense"}, {"language": "XXX"}])
-def test_an_unknown_case_or_language_is_refused(simulator: Simulator, body: dict) -> None:
+def test_an_unknown_case_or_language_is_refused(simulator: Simulator, body: dict[str, str]) -> None:
     assert simulator.control("faults", 400, kind="code", code="SBL-ODU-01006", **body)["error"]
 
 
-def test_the_log_shows_what_was_asked_and_how_it_was_answered(simulator: Simulator) -> None:
+def test_the_request_log_shows_requests_and_their_answers(simulator: Simulator) -> None:
     before = simulator.http.get("/control/requests").json()
     simulator.control("faults", kind="code", code="SBL-DBC-00112")
     for _ in range(2):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections import Counter
 
+import pytest
+
 from crm_simulator.crm import Clock, Crm
 from crm_simulator.generator import generate
 from crm_simulator.schema import OBJECTS
@@ -17,11 +19,12 @@ def data_set(seed: int) -> dict[str, list[list[str | None]]]:
     return {name: [record.values for record in table.records.values()] for name, table in crm.tables.items()}
 
 
-def test_the_same_seed_gives_the_same_rows_and_another_one_does_not() -> None:
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others() -> None:
     assert data_set(3) == data_set(3)
     assert data_set(3) != data_set(4)
 
 
+@pytest.mark.processes
 def test_the_names_do_not_depend_on_the_process() -> None:
     program = "from crm_simulator.vocabulary import countries; print(countries(1))"
     printed = {
@@ -31,7 +34,7 @@ def test_the_names_do_not_depend_on_the_process() -> None:
     assert len(printed) == 1
 
 
-def test_every_reference_leads_to_a_row(simulator: Simulator) -> None:
+def test_every_reference_points_to_an_existing_row(simulator: Simulator) -> None:
     for name, table in simulator.crm.tables.items():
         for field in OBJECTS[name].references:
             assert field.ref is not None
@@ -46,7 +49,7 @@ def test_a_contact_is_linked_to_its_own_account_and_some_to_a_second_one(simulat
     assert 0 < sum(len(row["accounts"]) == 2 for row in contacts) < len(contacts) / 4
 
 
-def test_the_data_has_the_difficulties_of_real_data(simulator: Simulator) -> None:
+def test_the_generated_data_has_the_difficulties_of_real_data(simulator: Simulator) -> None:
     accounts = simulator.records("Account")
     names = "".join(row["AccountName"] for row in accounts)
     assert any(letter in names for letter in "äöüéèłå")
@@ -64,7 +67,7 @@ def test_the_log_starts_with_a_few_recent_events(simulator: Simulator) -> None:
     assert min(stamps) > "2026-05-24"
 
 
-def test_ids_are_unique_over_all_objects_and_in_no_order(simulator: Simulator) -> None:
+def test_ids_are_unique_across_objects_and_not_ordered(simulator: Simulator) -> None:
     ids = [id_ for table in simulator.crm.tables.values() for id_ in table.records]
     assert len(ids) == len(set(ids))
     assert ids != sorted(ids)

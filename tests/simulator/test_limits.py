@@ -12,7 +12,7 @@ from tests.simulator.conftest import ENDPOINT, TOKEN, Answer, Simulator, make_si
 LOGIN = {"UserName": "DEMO/INTEGRATION", "Password": "simulator-only"}
 
 
-def test_beyond_the_operations_allotment_everything_stops_until_the_day_has_moved_on(simulator: Simulator) -> None:
+def test_requests_beyond_the_allotment_are_refused_until_the_next_day(simulator: Simulator) -> None:
     simulator.control("limits", operations=3)
     for _ in range(3):
         assert len(simulator.query("Account").rows) == 10
@@ -25,13 +25,13 @@ def test_beyond_the_operations_allotment_everything_stops_until_the_day_has_move
     assert len(simulator.query("Contact").rows) == 10
 
 
-def test_a_child_list_costs_one_operation_a_parent(simulator: Simulator) -> None:
+def test_a_child_list_costs_one_operation_per_parent_row(simulator: Simulator) -> None:
     fields = "<Id/><ListOfAccount><Account><AccountId/></Account></ListOfAccount>"
     simulator.query("Contact", fields, pagesize=20)
     assert simulator.control("limits")["operations_used"] == 21
 
 
-def test_more_requests_at_a_time_than_allotted_are_refused() -> None:
+def test_more_concurrent_requests_than_allotted_are_refused() -> None:
     simulator = make_simulator()
     simulator.control("limits", concurrent_requests=2)
     app = build_app(simulator.crm, ServerOptions(min_interval_ms=0, latency_ms=200))
@@ -50,7 +50,7 @@ def test_more_requests_at_a_time_than_allotted_are_refused() -> None:
     assert simulator.crm.meter.requests_under_way == 0
 
 
-def test_the_allotments_can_be_asked_for(simulator: Simulator) -> None:
+def test_the_allotments_can_be_queried(simulator: Simulator) -> None:
     simulator.control("limits", operations=100)
     simulator.query("Account")
     rows = simulator.query("ServiceAllotment", "<Name/><Value/><CurrentUsage/><RemainingUsage/>").rows
@@ -60,14 +60,14 @@ def test_the_allotments_can_be_asked_for(simulator: Simulator) -> None:
     assert "Value" not in by_name["Web Services Concurrent Request Allotment"]
 
 
-def test_limits_stay_until_they_are_lifted(simulator: Simulator) -> None:
+def test_limits_apply_until_they_are_removed(simulator: Simulator) -> None:
     assert simulator.control("limits", operations=0)["operations"] == 0
     assert simulator.control("limits", idle_seconds=60)["operations"] == 0
     assert simulator.control("limits", operations=None)["operations"] is None
     simulator.control("limits", 400, idle_seconds=0)
 
 
-def test_a_login_session_ends_when_it_was_idle_for_too_long(simulator: Simulator) -> None:
+def test_a_login_session_ends_after_the_idle_limit(simulator: Simulator) -> None:
     simulator.control("limits", idle_seconds=30)
     simulator.http.get(ENDPOINT, params={"command": "login"}, headers=LOGIN)
     simulator.control("clock", advance_seconds=31)
@@ -80,13 +80,13 @@ def test_all_sessions_can_be_ended(simulator: Simulator) -> None:
     assert "SBL-ODU-01006" in Answer(simulator.send(query_body("Account"), header="")).fault
 
 
-def test_a_request_can_be_too_large(simulator: Simulator) -> None:
+def test_a_request_that_is_too_large_is_refused(simulator: Simulator) -> None:
     simulator.control("limits", request_kilobytes=1)
     assert "SBL-ODU-01008" in simulator.query("Account", spec=f"[AccountName] = '{'x' * 1100}'").fault
 
 
 @pytest.mark.parametrize("path", [ENDPOINT, "/Services/cte/EnableModificationTrackingService"])
-def test_the_administrative_service_says_what_is_tracked(path: str) -> None:
+def test_the_administrative_service_lists_tracked_objects(path: str) -> None:
     simulator = make_simulator(DEFAULT_TRACKED | {"Order"})
     namespace = "urn:crmondemand/ws/odesabs/enablemodificationtracking/"
     body = f'<EnableModificationTrackingReadAll_Input xmlns="{namespace}"/>'
@@ -101,7 +101,7 @@ def test_the_administrative_service_says_what_is_tracked(path: str) -> None:
     assert "Missing wsse:Security" in Answer(simulator.http.post(path, content=envelope.format(""))).fault
 
 
-def test_the_older_services_speak_in_the_users_zone(simulator: Simulator) -> None:
+def test_the_older_services_use_the_time_zone_of_the_user(simulator: Simulator) -> None:
     simulator.control("clock", user_zone_minutes=-150)
     account = simulator.records("Account")[0]["Id"]
     simulator.control("delete", object="Account", id=account)

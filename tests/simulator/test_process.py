@@ -13,6 +13,8 @@ import pytest
 from tests.ports import free_port
 from tests.simulator.conftest import ENDPOINT, TOKEN, query_body
 
+pytestmark = pytest.mark.processes
+
 ENVELOPE = (
     '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Header>'
     + TOKEN.format(password="another")
@@ -32,12 +34,12 @@ def start(port: int) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port() -> int:
     return free_port()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address(port: int) -> Iterator[str]:
     process = start(port)
     assert process.stdout is not None
@@ -49,7 +51,7 @@ def address(port: int) -> Iterator[str]:
     assert process.wait(timeout=10) == 0
 
 
-def test_the_process_says_where_it_listens_and_does_so(address: str) -> None:
+def test_the_process_prints_its_address_and_answers_there(address: str) -> None:
     assert httpx.get(address + "/control").status_code == 200
     answer = httpx.post(address + ENDPOINT, content=ENVELOPE)
     assert answer.status_code == 200
@@ -64,7 +66,7 @@ def test_a_connection_can_be_dropped_in_the_middle_of_an_answer(address: str) ->
     assert httpx.post(address + ENDPOINT, content=ENVELOPE).status_code == 200
 
 
-def test_a_second_process_does_not_share_the_port(address: str, port: int) -> None:
+def test_a_second_process_on_the_same_port_fails(address: str, port: int) -> None:
     second = start(port)
     _, errors = second.communicate(timeout=20)
     assert second.returncode == 1

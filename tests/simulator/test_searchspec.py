@@ -44,7 +44,7 @@ def holds(text: str, template_field: str | None = None) -> bool:
         "[Status] is not null",
     ],
 )
-def test_a_true_specification_holds(text: str) -> None:
+def test_a_true_search_specification_matches(text: str) -> None:
     assert holds(text)
 
 
@@ -61,7 +61,7 @@ def test_a_true_specification_holds(text: str) -> None:
         "[ModifiedDate] > '2026-03-01T08:00:00Z'",
     ],
 )
-def test_a_false_specification_does_not_hold(text: str) -> None:
+def test_a_false_search_specification_does_not_match(text: str) -> None:
     assert not holds(text)
 
 
@@ -84,12 +84,12 @@ def test_a_false_specification_does_not_hold(text: str) -> None:
         "(" * 5000 + "[Id] = 'a'" + ")" * 5000,
     ],
 )
-def test_what_is_not_in_the_language_is_refused(text: str) -> None:
+def test_an_invalid_search_specification_is_refused(text: str) -> None:
     with pytest.raises(SearchSpecError):
         holds(text)
 
 
-def test_a_field_elements_text_is_a_criterion_of_that_field() -> None:
+def test_the_text_of_a_field_element_is_a_criterion_for_that_field() -> None:
     assert holds("> '100'", "Revenue")
     assert holds(" ='Pending'", "Status")
     assert holds("'Pending'", "Status")

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulator.conftest import Simulator
+from tests.simulator.conftest import Record, Simulator
 
 
 def seen(simulator: Simulator, name: str) -> set[str]:
     return {row["Id"] or "" for row in simulator.find_all(name, '<Id sortorder="ASC"/>')}
 
 
-def test_a_hidden_row_is_missing_from_answers_and_comes_back(simulator: Simulator) -> None:
+def test_a_hidden_row_is_missing_until_it_is_shown_again(simulator: Simulator) -> None:
     account, *others = (row["Id"] for row in simulator.records("Account"))
     version = simulator.record("Account", account)
     simulator.control("visibility", object="Account", ids=[account])
@@ -23,7 +23,7 @@ def test_a_hidden_row_is_missing_from_answers_and_comes_back(simulator: Simulato
     assert seen(simulator, "Account") == {account, *others}
 
 
-def test_a_link_to_a_hidden_account_is_hidden_too(simulator: Simulator) -> None:
+def test_links_to_a_hidden_account_are_hidden(simulator: Simulator) -> None:
     contact = next(row for row in simulator.records("Contact") if len(row["accounts"]) == 2)
     hidden, left = contact["accounts"]
     simulator.control("visibility", object="Account", ids=[hidden])
@@ -32,7 +32,7 @@ def test_a_link_to_a_hidden_account_is_hidden_too(simulator: Simulator) -> None:
     assert [cell.text for cell in answer.root.iter("{*}AccountId")] == [left]
 
 
-def test_a_hidden_territory_takes_everything_below_its_accounts_along(simulator: Simulator) -> None:
+def test_hiding_a_territory_hides_everything_below_its_accounts(simulator: Simulator) -> None:
     territory = next(row["Id"] for row in simulator.records("Territory") if row["TerritoryName"] == "T001")
     hidden = {row["Id"] for row in simulator.records("Account", territory=territory)}
     simulator.control("visibility", territory="T001")
@@ -49,9 +49,7 @@ def test_a_hidden_territory_takes_everything_below_its_accounts_along(simulator:
 @pytest.mark.parametrize(
     ("answer", "code"), [("empty", None), ("denied", "SBL-DAT-00553"), ("unavailable", "SBL-ODU-01011")]
 )
-def test_a_whole_object_can_be_empty_denied_or_not_available(
-    simulator: Simulator, answer: str, code: str | None
-) -> None:
+def test_an_object_can_be_empty_denied_or_unavailable(simulator: Simulator, answer: str, code: str | None) -> None:
     simulator.control("visibility", object="Order", answer=answer)
     if code is None:
         assert simulator.query("Order").rows == []
@@ -65,5 +63,5 @@ def test_a_whole_object_can_be_empty_denied_or_not_available(
 @pytest.mark.parametrize(
     "body", [{}, {"ids": ["x"]}, {"object": "Account", "territory": "T001"}, {"object": "Nonsense"}]
 )
-def test_a_rule_that_hides_nothing_is_refused(simulator: Simulator, body: dict) -> None:
+def test_a_rule_that_hides_nothing_is_refused(simulator: Simulator, body: Record) -> None:
     assert simulator.control("visibility", 400, **body)["error"]

@@ -1,4 +1,4 @@
-"""One desk for all tests of the Dagster UI, in the order in which a day goes; each test leaves it quiet."""
+"""One running system for all tests of the Dagster UI, which run in the order of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dagster's pages as an operator uses them: by what stands on buttons and tabs, not by classes of styles."""
+"""Dagster's pages as an operator uses them: found by the text of buttons and tabs, not by CSS classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARTIFACTS = PROJECT / "test-artifacts" / "ui"
 
 
 class DagsterPages:
-    """Each method goes to a place, or does there what its name says, and waits until the page shows it."""
+    """Each method opens a page, or does there what its name says, and waits until the page shows it."""
 
     def __init__(self, page: Page, desk: Desk) -> None:
         self.page = page
@@ -71,7 +71,7 @@ class DagsterPages:
         dialog.get_by_role("button", name="Launch").click()
 
     def open_report(self) -> None:
-        """On a run's page: the report that its operation gave, which the UI keeps behind a link."""
+        """On a run's page: open the report of its operation, which the UI shows only after a click."""
         self.page.get_by_text("[Show Markdown]").last.click()
         expect(self.page.get_by_role("dialog").last).to_be_visible(timeout=PATIENCE_MS)
 
@@ -86,7 +86,7 @@ class DagsterPages:
         return found
 
     def picture(self, name: str) -> Path:
-        """Keep what the page shows: an artefact of the tests, and the guide's picture of that name."""
+        """Save a screenshot of the page, which is also the guide's picture of that name."""
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         path = ARTIFACTS / f"{name}.png"
         self.page.screenshot(path=path, animations="disabled")

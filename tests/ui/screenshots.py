@@ -12,7 +12,7 @@ from tests.ui.pages import ARTIFACTS
 
 
 def main() -> int:
-    """Take the pictures only of walks that are true: nothing is renewed if a test fails."""
+    """Renew the pictures only if all tests pass."""
     tests = subprocess.run([sys.executable, "-m", "pytest", "tests/ui"], cwd=PROJECT, check=False)
     if tests.returncode:
         return tests.returncode
