@@ -77,7 +77,7 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def test_edit_publication_and_delivery_are_one_trace(
+def test_an_edit_its_publication_and_its_delivery_are_one_trace(
     warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracing.delivery_tracer.cache_clear()
@@ -99,7 +99,7 @@ def test_edit_publication_and_delivery_are_one_trace(
     assert root.start_time_unix_nano == waiting.start_time_unix_nano
 
 
-def test_nothing_is_traced_unless_an_exporter_is_named(
+def test_nothing_is_traced_unless_an_exporter_is_configured(
     warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracing.delivery_tracer.cache_clear()

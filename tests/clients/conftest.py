@@ -12,7 +12,7 @@ import pytest
 
 from tests.clients.publications import Publications
 from tests.delta_service.conftest import token
-from tests.delta_service.test_process import serving
+from tests.delta_service.processes import serving
 
 
 @dataclass

@@ -55,7 +55,8 @@ def device(
     **options: Any,
 ) -> Iterator[tuple[Device, Database]]:
     with Connection(service.url, token or bearer(*territories), line) as connection, Database(path) as database:
-        yield Device(connection, database, route, **({"page_rows": 20, "sleep": lambda _: None} | options)), database
+        settings: dict[str, Any] = {"page_rows": 20, "sleep": lambda _: None} | options
+        yield Device(connection, database, route, **settings), database
 
 
 def rows_in(path: Path) -> View:

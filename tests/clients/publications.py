@@ -13,9 +13,11 @@ import httpx
 
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY, Row, World, change_set, full_copy
-from tests.delta_service.test_process import wait_until
+from tests.waiting import wait_until
 
 TERRITORIES = ("T1", "T2", "T3")
+NOTICE_SECONDS = 20
+"""Within which the service notices a publication."""
 NAMES = ["Käthe & Söhne", 'Zum "Löwen"', "山田医院", "back\\slash", "O'Hara", "tab\tand\nline"]
 
 
@@ -90,7 +92,11 @@ class Publications:
 
     def await_served(self, http: httpx.Client) -> None:
         """Until the service has noticed the newest publication."""
-        wait_until(lambda: http.get("/readyz").json().get("publishedSeq") == self.seq, "the newest publication")
+        wait_until(
+            lambda: http.get("/readyz").json().get("publishedSeq") == self.seq,
+            NOTICE_SECONDS,
+            f"publication {self.seq} is served",
+        )
 
     def _create(self) -> None:
         self._made += 1

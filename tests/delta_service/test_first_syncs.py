@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from delta_service import asked_before
 from delta_service.answers import SMALL_BYTES
 from delta_service.audit import write_records
+from delta_service.repeats import MAX_REQUEST_BYTES
 from tests.delta_service.conftest import A1, A2, A3, C1, WORLDS, Running, RunScenario, lines_of, token, world
 from tests.delta_service.connections import Connection, Server, first_sync, header, tokens_forgotten
-from tests.delta_service.model import World
-from tests.delta_service.test_events import until
-from tests.delta_service.test_follow_ups import cursor
+from tests.delta_service.histories import cursor_at, history_with_large_row
+from tests.waiting import until
 
 
 def of_all(request: bytes) -> bytes:
@@ -28,12 +27,8 @@ async def known(connection: Connection, *bearers: str) -> None:
         await connection.ask(f"GET /v1/digest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode())
 
 
-def worlds_of(size_bytes: int) -> list[World]:
-    return [World(), world({A1: "x" * size_bytes, A2: 1}, {"T-NORTH": [A1, A2], "T-SOUTH": [A2]})]
-
-
 @pytest.mark.parametrize("size_bytes", [1, SMALL_BYTES + 1])
-def test_what_one_device_was_told_another_is_told_without_the_application(run: RunScenario, size_bytes: int) -> None:
+def test_a_first_sync_is_answered_from_memory_for_the_next_device(run: RunScenario, size_bytes: int) -> None:
     async def scenario(running: Running) -> None:
         server = Server(running)
         bearers = [token(["T-NORTH"], sub="one"), token(["North"], sub="two"), token(["T-NORTH", "T-SOUTH"])]
@@ -51,10 +46,10 @@ def test_what_one_device_was_told_another_is_told_without_the_application(run: R
             assert server.asked == asked + 1
             assert (head, body) == first
 
-    run(scenario, published=1, worlds=worlds_of(size_bytes))
+    run(scenario, published=1, worlds=history_with_large_row(size_bytes))
 
 
-def test_the_territories_of_the_token_are_the_scope(run: RunScenario) -> None:
+def test_a_first_sync_from_memory_contains_only_territories_of_the_token(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server = Server(running)
         north, south, both = token(["T-NORTH"]), token(["T-SOUTH"]), token(["T-NORTH", "T-SOUTH"])
@@ -82,7 +77,7 @@ def test_the_territories_of_the_token_are_the_scope(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_a_token_is_verified_before_it_is_told_anything_and_counts_against_its_limit(
+def test_answers_from_memory_need_a_valid_token_and_count_against_its_rate_limit(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
@@ -111,7 +106,7 @@ def test_a_token_is_verified_before_it_is_told_anything_and_counts_against_its_l
     run(scenario, caller_requests_per_second=1)
 
 
-def test_each_publication_has_its_own_answer_and_each_form(run: RunScenario) -> None:
+def test_answers_in_memory_are_kept_apart_by_publication_and_parameters(run: RunScenario) -> None:
     worlds = [*WORLDS[:4], WORLDS[2], world({A1: 9, A2: 1, C1: 1}, {"T-NORTH": [A1, A2, C1]})]
     forms = ["", "?limit=2", "?objects=contact", "?versions=true", "?envelope=true", "?reasons=true&limit=2"]
 
@@ -135,7 +130,7 @@ def test_each_publication_has_its_own_answer_and_each_form(run: RunScenario) -> 
     run(scenario, published=4, worlds=worlds)
 
 
-def test_who_can_unpack_is_told_it_packed_and_who_cannot_is_not(run: RunScenario) -> None:
+def test_answers_from_memory_are_compressed_only_for_clients_that_accept_it(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
         async with server.listening() as connect:
@@ -148,10 +143,10 @@ def test_who_can_unpack_is_told_it_packed_and_who_cannot_is_not(run: RunScenario
                     assert header(head, b"content-encoding") == (b"gzip" if coding == "gzip" else None)
             assert server.asked == 5
 
-    run(scenario, published=1, worlds=worlds_of(5_000))
+    run(scenario, published=1, worlds=history_with_large_row(5_000))
 
 
-def test_an_answer_that_a_publication_overtakes_does_not_put_the_new_ones_out_of_memory(
+def test_an_answer_finished_after_the_next_publication_does_not_replace_newer_answers_in_memory(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
@@ -180,7 +175,7 @@ def test_an_answer_that_a_publication_overtakes_does_not_put_the_new_ones_out_of
     run(scenario)
 
 
-def test_the_pages_that_follow_are_those_of_the_first(run: RunScenario) -> None:
+def test_two_devices_get_the_same_pages_after_a_shared_first_page(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
         async with server.listening() as connect:
@@ -203,7 +198,7 @@ def test_the_pages_that_follow_are_those_of_the_first(run: RunScenario) -> None:
     run(scenario, published=2)
 
 
-def test_who_names_the_answer_it_has_or_prefers_to_wait_is_answered_by_the_application(run: RunScenario) -> None:
+def test_conditional_and_waiting_first_syncs_are_answered_by_the_application(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         async with server.listening() as connect:
@@ -220,7 +215,7 @@ def test_who_names_the_answer_it_has_or_prefers_to_wait_is_answered_by_the_appli
     run(scenario)
 
 
-def test_a_token_in_another_place_of_the_request_is_none(run: RunScenario) -> None:
+def test_a_token_outside_the_authorization_header_is_ignored(run: RunScenario) -> None:
     north, south = token(["T-NORTH"]), token(["T-SOUTH"])
 
     def written_twice(first: str, second: str) -> bytes:
@@ -258,13 +253,13 @@ def test_a_token_in_another_place_of_the_request_is_none(run: RunScenario) -> No
     run(scenario)
 
 
-def test_too_large_or_too_odd_a_request_is_left_to_the_application(run: RunScenario) -> None:
+def test_large_or_unusually_written_requests_are_answered_by_the_application(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         async with server.listening() as connect:
             connection = await connect()
             expected = await connection.ask(first_sync(bearer))
-            long = first_sync(bearer, "T-NORTH", "X: " + "x" * asked_before.MAX_REQUEST_BYTES)
+            long = first_sync(bearer, "T-NORTH", "X: " + "x" * MAX_REQUEST_BYTES)
             for _ in range(2):
                 assert await connection.ask(long) == expected
             spaced = first_sync(bearer).replace(b"Authorization: ", b"Authorization:\t ")
@@ -272,7 +267,7 @@ def test_too_large_or_too_odd_a_request_is_left_to_the_application(run: RunScena
                 assert await connection.ask(spaced) == expected
             assert server.asked == 5
             for known_seq in (0, 0, 1):
-                spelt = first_sync(bearer, parameters=f"?%73ince={cursor(known_seq)}")
+                spelt = first_sync(bearer, parameters=f"?%73ince={cursor_at(known_seq)}")
                 head, _ = await connection.ask(spelt)
                 assert b"sync-mode" not in head
             assert server.asked == 8
@@ -284,7 +279,7 @@ def test_too_large_or_too_odd_a_request_is_left_to_the_application(run: RunScena
     run(scenario)
 
 
-def test_each_is_recorded_as_a_first_sync(run: RunScenario, caplog: pytest.LogCaptureFixture) -> None:
+def test_first_syncs_from_memory_are_logged_as_first_syncs(run: RunScenario, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         with caplog.at_level("INFO", logger="delta_service.audit"):

@@ -124,7 +124,7 @@ def send(tmp_path: Path) -> Iterator[Any]:
         runner.run(context.__aexit__(None, None, None))
 
 
-def test_every_answer_is_described_and_none_is_a_failure(send: Any) -> None:
+def test_every_answer_matches_the_openapi_document_and_none_is_a_server_error(send: Any) -> None:
     bearers = [
         token(["T-NORTH"]),
         token(["T-NORTH", "South"], admin=True),

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from delta_service import keys
 from delta_service.settings import SettingsError
-from tests.delta_service.conftest import Device, Running, RunScenario
-from tests.delta_service.test_refusals import GOOD, assert_problem
+from tests.delta_service.conftest import VALID_CLAIMS, Device, Running, RunScenario
+from tests.delta_service.problems import assert_problem
 
 
 class KeyServer:
@@ -57,7 +57,7 @@ def key_server() -> Iterator[KeyServer]:
 
 
 def signed(key: ec.EllipticCurvePrivateKey, kid: str) -> str:
-    return jwt.encode(GOOD, key, "ES256", headers={"kid": kid})
+    return jwt.encode(VALID_CLAIMS, key, "ES256", headers={"kid": kid})
 
 
 def test_keys_rotate_without_a_restart(
@@ -69,7 +69,7 @@ def test_keys_rotate_without_a_restart(
     async def scenario(running: Running) -> None:
         now = time.monotonic()
         clock = [now]
-        monkeypatch.setattr(keys.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
         old_device, new_device = (Device(running.client, signed(*pair)) for pair in ((old, "old"), (new, "new")))
         assert (await old_device.get("north")).status_code == 200
         assert_problem(await new_device.get("north"), 401, "unauthorized")
@@ -87,7 +87,7 @@ def test_keys_rotate_without_a_restart(
         assert (await new_device.get("north")).status_code == 200, "an outage of the publisher is none of ours"
         key_server.publish(new=new)
         clock[0] += keys.RELOAD_SECONDS + 1
-        again = jwt.encode(GOOD | {"sub": "again"}, new, "ES256", headers={"kid": "new"})
+        again = jwt.encode(VALID_CLAIMS | {"sub": "again"}, new, "ES256", headers={"kid": "new"})
         assert (await Device(running.client, again).get("north")).status_code == 200
         assert_problem(await old_device.get("north"), 401, "unauthorized")
 
@@ -95,7 +95,7 @@ def test_keys_rotate_without_a_restart(
 
 
 @pytest.mark.parametrize("document", [b"{}", b'{"keys": []}', b"<html>", b"[1]", None])
-def test_the_service_does_not_start_without_a_usable_set(
+def test_the_service_does_not_start_without_a_usable_key_set(
     run: RunScenario, key_server: KeyServer, document: bytes | None
 ) -> None:
     async def scenario(_: Running) -> None:

@@ -16,13 +16,11 @@ import psycopg
 import pytest
 import yaml
 
-from delta_service.__main__ import _parser
+from delta_service.__main__ import argument_parser
 from delta_service.server import STOP_SECONDS
+from tests.deploy.compose import COMPOSE, ROOT, SERVICES, TENANTS
 from tests.postgres.cluster import Cluster, require_postgres
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = ROOT / "deploy/compose"
-TENANTS = ("acme", "globex")
 OURS = re.compile(r"\b(?:[A-Z]+_)+[A-Z]+\b")
 READ_BY_ENGINES = {
     "POSTGRES_USER": "the postgres image",
@@ -33,8 +31,6 @@ READ_BY_ENGINES = {
     "DAGSTER_GRPC_TIMEOUT_SECONDS": "dagster",
 }
 
-SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
-"""With anchors and merges resolved."""
 PROGRAMS = {name: service for name, service in SERVICES.items() if "territory-delta" in service["image"]}
 
 
@@ -66,6 +62,7 @@ def upstream(tenant: str) -> set[str]:
     return set(re.findall(r"server ([\d.]+:\d+) max_fails=0;", (COMPOSE / f"upstreams/{tenant}.conf").read_text()))
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="no docker-compose: compose.yaml is NOT verified")
 def test_compose_accepts_the_file(tmp_path: Path) -> None:
     home = deployed(tmp_path)
@@ -83,7 +80,7 @@ def test_compose_accepts_the_file(tmp_path: Path) -> None:
             assert not source.startswith("/") or (ROOT / Path(source).relative_to(tmp_path)).is_file(), source
 
 
-def test_no_file_has_a_secret_or_names_a_registry() -> None:
+def test_no_file_contains_a_secret_or_names_a_registry() -> None:
     for service in SERVICES.values():
         assert "/" not in service["image"]
         assert not [name for name in service.get("environment", {}) if "PASSWORD" in name or "SECRET" in name]
@@ -94,7 +91,7 @@ def test_no_file_has_a_secret_or_names_a_registry() -> None:
     assert (COMPOSE / ".gitignore").read_text().splitlines()[-1] == "secrets/"
 
 
-def test_each_variable_is_read_by_somebody() -> None:
+def test_each_variable_is_read_by_some_program() -> None:
     code = [*(ROOT / "orchestration").rglob("*.py"), *(ROOT / "delta_service").rglob("*.py")]
     code.append(ROOT / "orchestration/dagster_home/dagster-celery.yaml")
     read = set(OURS.findall("".join(path.read_text() for path in code))) | {"TENANT", *READ_BY_ENGINES}
@@ -117,10 +114,11 @@ def commands() -> Iterator[tuple[str, ...]]:
             yield tuple(service["healthcheck"]["test"][1:])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", sorted(set(commands())), ids=" ".join)
-def test_each_command_line_is_understood(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_each_command_line_is_accepted(command: tuple[str, ...], tmp_path: Path) -> None:
     if command[:3] == ("python", "-m", "delta_service"):
-        assert _parser().parse_args(command[3:]).port == 8080
+        assert argument_parser().parse_args(command[3:]).port == 8080
         return
     program = Path(sys.executable).with_name(command[0])
     environment = {**os.environ, "TENANT": "acme", "CELERY_BROKER_URL": "memory://", "PYTHONPATH": str(ROOT)}
@@ -131,7 +129,7 @@ def test_each_command_line_is_understood(command: tuple[str, ...], tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
-def test_ports_and_paths_are_those_that_are_served() -> None:
+def test_ports_and_paths_match_those_that_are_served() -> None:
     ours = (ROOT / "delta_service/pages.py").read_text()
     code_servers = [("-code", "--port", "4266"), ("webserver", "--port", "3000"), ("-api-1", "--port", "8080")]
     for ending, option, port in code_servers:
@@ -153,7 +151,7 @@ def test_ports_and_paths_are_those_that_are_served() -> None:
         assert upstream(tenant) == {f"{address}:8080" for address in addresses}
 
 
-def test_the_workspace_has_each_tenant_by_its_own_name() -> None:
+def test_the_workspace_lists_each_tenant_under_its_own_name() -> None:
     places = [place["grpc_server"] for place in yaml.safe_load((COMPOSE / "workspace.yaml").read_text())["load_from"]]
     assert {place["location_name"]: (place["host"], place["port"]) for place in places} == {
         tenant: (f"{tenant}-code", 4266) for tenant in TENANTS
@@ -180,7 +178,7 @@ def test_tenants_share_no_secret_volume_or_front() -> None:
     assert not owned["acme"] & owned["globex"]
 
 
-def test_whoever_is_stopped_has_the_time_to_end_in_compose_and_on_one_machine() -> None:
+def test_stop_timeouts_are_long_enough_and_the_same_in_compose_and_systemd() -> None:
     unit = (ROOT / "deploy/systemd/territory-delta-api@.service").read_text()
     (unit_seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     for tenant in TENANTS:
@@ -193,6 +191,7 @@ def test_whoever_is_stopped_has_the_time_to_end_in_compose_and_on_one_machine() 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_nginx_accepts_a_tenants_front(tenant: str, tmp_path: Path) -> None:
@@ -212,7 +211,8 @@ def cluster() -> Iterator[Cluster]:
     cluster.destroy()
 
 
-def test_stores_are_made_once_and_open_to_their_tenant_only(cluster: Cluster) -> None:
+@pytest.mark.processes
+def test_the_stores_script_can_run_twice_and_gives_each_tenant_access_only_to_its_own_store(cluster: Cluster) -> None:
     environment = {"PATH": os.environ["PATH"], "PGHOST": str(cluster.folder), "POSTGRES_USER": "postgres"}
     environment |= {"POSTGRES_DB": "postgres", "STORE_PASSWORD_ACME": "a'1", "READER_PASSWORD_ACME": 'b"2'}
     environment |= {"STORE_PASSWORD_GLOBEX": "c3", "READER_PASSWORD_GLOBEX": "d4"}

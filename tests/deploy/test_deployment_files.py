@@ -10,14 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
 from delta_service.server import STOP_SECONDS
-from tests.deploy.test_compose import SERVICES, TENANTS
+from tests.deploy.compose import ROOT, SERVICES, TENANTS
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted(path for path in (DEPLOY / "systemd").iterdir() if path.suffix in {".service", ".target"})
 GO_PACKAGES = Path("/usr/share/gocode")
@@ -40,8 +39,9 @@ def checked(*arguments: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.processes
 @needs_systemd
-def test_the_systemd_units_are_right_and_give_away_little(tmp_path: Path) -> None:
+def test_the_systemd_units_are_valid_and_have_few_privileges(tmp_path: Path) -> None:
     (tmp_path / ".venv/bin").mkdir(parents=True)
     for program in ("python", "dagster", "dagster-daemon", "dagster-webserver"):
         (tmp_path / ".venv/bin" / program).symlink_to(sys.executable)
@@ -66,13 +66,15 @@ def test_the_units_and_the_image_start_commands_that_exist() -> None:
         assert (ROOT / folder).is_dir()
 
 
-def test_the_dockerfile_is_what_hadolint_calls_good() -> None:
+@pytest.mark.processes
+def test_hadolint_has_no_complaint_about_the_dockerfile() -> None:
     checked(str(Path(sys.executable).with_name("hadolint")), str(DEPLOY / "Dockerfile"))
 
 
+@pytest.mark.processes
 @needs_go
 @pytest.mark.parametrize("everything", [False, True], ids=["defaults", "everything on"])
-def test_the_chart_renders_to_what_kubernetes_accepts(tmp_path: Path, everything: bool) -> None:
+def test_the_rendered_chart_is_valid_for_kubernetes(tmp_path: Path, everything: bool) -> None:
     values: dict[str, Any] = {}
     if everything:
         values = {"autoscaling": {"enabled": True}, "ingress": {"enabled": True, "tlsSecretName": "tls"}}
@@ -128,7 +130,7 @@ def expect_a_worker(stateful_set: dict[str, Any], service: dict[str, Any]) -> No
     assert pod["spec"]["terminationGracePeriodSeconds"] == int(grace_seconds)
 
 
-def test_dagsters_chart_gets_what_the_instance_file_says() -> None:
+def test_values_of_dagsters_chart_match_the_instance_file() -> None:
     """Its own schema is not here: README.md says how these values were held against it."""
     instance = yaml.safe_load((ROOT / "orchestration/dagster_home/dagster-celery.yaml").read_text())
     daemon, launcher = VALUES["dagsterDaemon"], VALUES["runLauncher"]
@@ -143,7 +145,7 @@ def test_dagsters_chart_gets_what_the_instance_file_says() -> None:
     assert VALUES["telemetry"] == instance["telemetry"]
 
 
-def test_dagsters_chart_gets_a_code_server_for_each_tenant() -> None:
+def test_values_of_dagsters_chart_have_a_code_server_for_each_tenant() -> None:
     for deployment in USER_DEPLOYMENTS:
         name = deployment["name"]
         assert deployment["env"] == [{"name": "TENANT", "value": name}]
@@ -168,8 +170,9 @@ def camel_case(name: str) -> str:
     return first + "".join(other.capitalize() for other in others)
 
 
+@pytest.mark.processes
 @needs_promtool
-def test_the_alerts_are_right_and_tell_tenants_apart(tmp_path: Path) -> None:
+def test_the_alerts_are_valid_and_distinguish_tenants(tmp_path: Path) -> None:
     alerts = DEPLOY / "prometheus/alerts.yaml"
     checked("promtool", "check", "rules", str(alerts))
     cases = yaml.safe_load((ROOT / "tests/deploy/alert_cases.yaml").read_text())

@@ -19,14 +19,16 @@ import pytest
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish, token
 from tests.delta_service.model import IDENTITY
-from tests.delta_service.test_process import COMMAND, environment, wait_until
+from tests.delta_service.processes import COMMAND, environment
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx"
 NORTH, SOUTH = "/v1/territories/T-NORTH/delta", "/v1/territories/T-SOUTH/delta"
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")
+pytestmark = [pytest.mark.processes, pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")]
+PATIENCE_SECONDS = 20
 
 
 class Replica:
@@ -125,11 +127,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
             except httpx.TransportError:
                 return False
 
-        wait_until(ready, f"nginx and the service: {(tmp_path / 'nginx.log').read_text()}")
+        wait_until(ready, PATIENCE_SECONDS, f"nginx and the service are up: {(tmp_path / 'nginx.log').read_text()}")
         yield Site(http, writer, replicas)
 
 
-def test_devices_of_a_territory_share_one_answer(site: Site) -> None:
+def test_devices_of_a_territory_share_one_cached_answer(site: Site) -> None:
     ours, theirs = token(["T-NORTH"], sub="one"), token(["North", "T-SOUTH"], sub="two")
     first = site.get(NORTH, ours)
     second = site.get(NORTH, theirs)
@@ -147,7 +149,7 @@ def test_devices_of_a_territory_share_one_answer(site: Site) -> None:
     assert site.get(NORTH, ours, {"If-None-Match": first.headers["etag"]}).status_code == 304
 
 
-def test_no_way_of_asking_gives_a_caller_what_another_may_see(site: Site) -> None:
+def test_no_request_gets_a_caller_what_only_another_may_see(site: Site) -> None:
     north, south = token(["T-NORTH"]), token(["T-SOUTH"])
     expired, forged = token(["T-NORTH"], exp=int(time.time()) - 3600), token(["T-NORTH"], secret=b"x" * 40)
     cursor = site.get(NORTH, north).headers["sync-cursor"]
@@ -186,7 +188,7 @@ def test_no_way_of_asking_gives_a_caller_what_another_may_see(site: Site) -> Non
     assert site.get("/cache/grant", north, {"X-Original-URI": NORTH}).status_code == 404
 
 
-def test_a_shared_answer_is_soon_followed_by_the_next_publication(site: Site) -> None:
+def test_the_next_publication_soon_replaces_a_cached_answer(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
     assert site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"] == []
@@ -198,12 +200,13 @@ def test_a_shared_answer_is_soon_followed_by_the_next_publication(site: Site) ->
     assert woken[0].json()["account"]["deleted"] == [{"rowId": "A2"}]
 
     def told() -> bool:
-        return site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"] == [{"rowId": "A2"}]
+        deleted: object = site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"]
+        return deleted == [{"rowId": "A2"}]
 
-    wait_until(told, "the publication to come through the cache")
+    wait_until(told, PATIENCE_SECONDS, "the publication has come through the cache")
 
 
-def test_a_replica_that_is_killed_is_not_seen_by_any_device(site: Site) -> None:
+def test_no_device_notices_a_killed_replica(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
     site.replicas[0].end(signal.SIGKILL)
@@ -214,10 +217,10 @@ def test_a_replica_that_is_killed_is_not_seen_by_any_device(site: Site) -> None:
         assert site.get("/v1/delta", bearer).status_code == 200
 
 
-def test_a_rolling_restart_is_not_seen_by_any_device(site: Site) -> None:
+def test_no_device_notices_a_rolling_restart(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
-    restarted, failures, answers = threading.Event(), [], []
+    restarted, failures, statuses = threading.Event(), list[str](), list[int]()
 
     def device(number: int) -> None:
         with httpx.Client(base_url=site.http.base_url, timeout=70) as http:
@@ -230,14 +233,18 @@ def test_a_rolling_restart_is_not_seen_by_any_device(site: Site) -> None:
                     question = f"wait=8&limit={number}" if number % 2 else f"limit={1000 * number + limit}"
                     since_now = cursor_now if number % 2 else since
                     answer = client.get(f"{NORTH}?since={since_now}&{question}", bearer)
-                    answers.append(answer.status_code)
+                    statuses.append(answer.status_code)
                     if answer.status_code != 200:
                         failures.append(answer.text)
                 except httpx.TransportError as error:
                     failures.append(repr(error))
 
     site.publish(4)
-    wait_until(lambda: site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"], "the publication")
+    wait_until(
+        lambda: site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"],
+        PATIENCE_SECONDS,
+        "the publication is served",
+    )
     cursor_now = site.get(f"{NORTH}?since={since}&limit=999", bearer).headers["sync-cursor"]
     devices = [threading.Thread(target=device, args=(number,)) for number in range(8)]
     for thread in devices:
@@ -248,20 +255,24 @@ def test_a_rolling_restart_is_not_seen_by_any_device(site: Site) -> None:
         # Those who wait are let go, not waited for.
         assert time.monotonic() - begun < 10
         replica.start()
-        wait_until(replica.ready, "the replica's return")
+        wait_until(replica.ready, PATIENCE_SECONDS, "the replica is back")
     restarted.set()
     for thread in devices:
         thread.join(40)
     assert failures == []
-    assert len(answers) > 100
+    assert len(statuses) > 100
 
 
-def test_the_audit_log_of_the_cache_names_territories_and_no_cursor_or_token(site: Site, tmp_path: Path) -> None:
+def test_the_audit_log_of_the_cache_contains_territories_but_no_cursor_or_token(site: Site, tmp_path: Path) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
     site.get(f"{NORTH}?since={since}", bearer)
     log = tmp_path / "territory-delta-audit.log"
-    wait_until(lambda: log.exists() and log.read_text().count("\n") == 2, "the audit log")
+    wait_until(
+        lambda: log.exists() and log.read_text().count("\n") == 2,
+        PATIENCE_SECONDS,
+        "both requests are in the audit log",
+    )
     text = log.read_text()
     assert re.search(r'"territory":"T-NORTH","status":200', text)
     assert since not in text

@@ -17,7 +17,7 @@ from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish
 from tests.delta_service.model import IDENTITY, START, World, change_set, full_copy, publication
-from tests.delta_service.test_writer import content_of
+from tests.delta_service.stores import content_of
 from tests.postgres.cluster import new_location, shared_cluster
 
 TERRITORIES = ("T-NORTH", "T-SOUTH")
