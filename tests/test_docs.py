@@ -1,4 +1,4 @@
-"""What the guide and the README name exists: jobs, checks, settings, run configs, commands, pictures, paths."""
+"""Everything that the guide and the README name exists: jobs, checks, settings, run configs, commands, pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def section(title: str) -> str:
 
 
 def first_cells(table: str) -> set[str]:
-    """What stands in backquotes in the first column."""
+    """Names in backquotes in the first column."""
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return {name for cell in rows for name in re.findall(r"`([^`]+)`", cell)}
 

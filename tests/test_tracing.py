@@ -1,4 +1,4 @@
-"""A trace leads from the edit in the CRM to the answers that bring it to devices."""
+"""A trace connects an edit in the CRM with the answers that bring it to devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EDITED = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 (the warehouse keeps UT
 
 
 class Collector(HTTPServer):
-    """Keeps the spans that it is sent, by name."""
+    """Keeps received spans by name."""
 
     def __init__(self) -> None:
         self.spans: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Row texts as served, versions, digests and buckets as published."""
+"""The page's scripts extract row texts exactly, and compute versions, digests and buckets as published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the device asks, applies, waits and gives up, answer by answer."""
+"""What the device requests and applies, when it waits and when it stops, for given sequences of answers."""
 
 from __future__ import annotations
 

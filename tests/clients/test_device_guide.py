@@ -1,4 +1,4 @@
-"""What the device guide says is true: a way out of each code, SQL that runs, Swift that parses, a true example."""
+"""The device guide is correct: advice for each error code, SQL that runs, Swift that parses, a correct example."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTRACT = {
 
 
 def codes_of_the_service() -> set[str]:
-    """Constants that stand where a code is given."""
+    """Constants that the code passes as problem codes."""
     places = {"ProblemError": 1, "bad_request": 0, "_number": 5}
     codes: set[str] = set()
     for path in (PROJECT / "delta_service").glob("*.py"):
@@ -78,7 +78,7 @@ def parsed(swift: str) -> Node:
 
 
 def faults(node: Node) -> Iterator[str]:
-    """Where the text is not Swift, by line within it."""
+    """Syntax errors, with their line in the snippet."""
     if node.is_error or node.is_missing:
         yield f"line {node.start_point.row + 1}: {node}"
     for child in node.children:
@@ -88,7 +88,7 @@ def faults(node: Node) -> Iterator[str]:
 @pytest.mark.parametrize("snippet", blocks("swift"), ids=lambda snippet: snippet.splitlines()[0])
 def test_each_swift_snippet_parses(snippet: str) -> None:
     assert list(faults(parsed(snippet))) == []
-    # The parser finds what a slip of the pen leaves behind.
+    # The parser finds typical mistakes.
     assert list(faults(parsed(snippet.replace("}", "", 1))))
     assert list(faults(parsed(snippet.replace("func ", "funk ", 1))))
 

@@ -1,4 +1,4 @@
-"""Other people's clients, with the adapters of docs/clients, against the real service: the oracle's exact rows."""
+"""WatermelonDB and RxDB with the adapters of docs/clients, against the real service: they hold the oracle's rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Driver:
         self._process = process
 
     def __call__(self, command: str, argument: object = None) -> Any:
-        """Fails when the library complained of anything."""
+        """Raises AssertionError if the library reported any problem."""
         answer, complaints = self.ask(command, argument)
         assert complaints == []
         return answer
@@ -54,7 +54,7 @@ class Driver:
         self._process.stdin.write(json.dumps({"command": command, "argument": argument}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        assert line, "the driver has ended; its words are above"
+        assert line, "the driver has ended; its output is above"
         document = json.loads(line)
         return document.get("answer"), document["complaints"]
 
@@ -64,7 +64,7 @@ def installed(name: str, factory: pytest.TempPathFactory) -> Path:
     folder = factory.mktemp("clients") / name
     shutil.copytree(CLIENTS / name, folder)
     shutil.copy(CLIENTS / "delta-api.mjs", folder.parent)
-    # The drivers lie beside the adapter, and find what it finds.
+    # The driver is in the adapter's folder, so that both find the same packages.
     (folder / "delta-api.mjs").write_text('export * from "../delta-api.mjs";\n')
     shutil.copy(DRIVERS / "serve.mjs", folder)
     shutil.copy(DRIVERS / f"{name}.mjs", folder / "driver.mjs")
@@ -179,7 +179,7 @@ def test_rxdb_follows_random_publications_by_server_sent_events(rxdb: Path, serv
 
 
 def assert_follows(client: Driver, service: Served, *territories: str) -> None:
-    """By itself, nobody asks it to."""
+    """The client gets the rows without being told to sync."""
     wanted = expected(service, *territories, versions=True)
     wait_until(lambda: rows_of(client("rows")) == wanted, NOTICE_SECONDS, "RxDB has the oracle's rows")
 
@@ -207,7 +207,7 @@ def test_rxdb_keeps_no_row_of_pages_that_could_not_be_completed(rxdb: Path, serv
     with driving(rxdb, service, bearer("T1"), BATCH_SIZE="7") as client:
         client("startWithHeldPages")
         wait_until(lambda: client("heldPages") == 3, NOTICE_SECONDS, "the second pages are requested")
-        # The first pages are there, and what is in them has to go without any delta that says so.
+        # Rows of the first pages are there, and have to be removed although no delta deletes them.
         assert rows_of(client("rows"))
         service.publications.realign("T1", "T3", 0.9)
         service.publications.await_served(service.http)

@@ -1,4 +1,4 @@
-"""docs/digest-vectors.json, recomputed with nothing but a hash function; and everybody's arithmetic held against it."""
+"""docs/digest-vectors.json is recomputed with a hash function alone, and every implementation is compared to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference client against the real service: whatever happens to it, it ends with the oracle's exact rows."""
+"""The reference client against the real service: after any interruption it ends with exactly the oracle's rows."""
 
 from __future__ import annotations
 
@@ -124,21 +124,21 @@ def command(service: Served, file: Path, *options: str) -> list[str]:
 
 def test_a_client_killed_at_random_moments_ends_equal_to_the_oracle(service: Served, file: Path) -> None:
     """``DELTA_CLIENT_CRASHES`` sets how often: 120 crashes stand for two a minute during an hour."""
-    dice = random.Random(5)
+    chance = random.Random(5)
     staged_at_death = 0
     for crash in range(CRASHES):
         process = subprocess.Popen(command(service, file, "--follow"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if crash % 2:
-            # Between any two publications, and while it waits.
+            # It is killed between two publications or while it waits.
             assert process.stdout is not None
             process.stdout.readline()
-            for _ in range(dice.randrange(4)):
+            for _ in range(chance.randrange(4)):
                 service.publications.step()
         else:
-            # In the middle of an answer.
+            # It is killed in the middle of an answer.
             service.publications.realign("T1", "T3", 0.5)
             service.publications.realign("T3", "T1", 1)
-            wait_for_changes(process, file, dice.randrange(1, 30))
+            wait_for_changes(process, file, chance.randrange(1, 30))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, process.stderr and process.stderr.read()
         with Database(file) as database:
@@ -146,10 +146,11 @@ def test_a_client_killed_at_random_moments_ends_equal_to_the_oracle(service: Ser
     service.publications.await_served(service.http)
     done = subprocess.run(command(service, file), capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    if b" by delta\n" in done.stdout:  # it may have finished an older answer first
+    # It may have finished an older answer first.
+    if b" by delta\n" in done.stdout:
         subprocess.run(command(service, file), capture_output=True, timeout=60, check=True)
     assert rows_in(file) == service.publications.view(["T1", "T2"])
-    assert staged_at_death, "no crash met a staged page: the test does not test"
+    assert staged_at_death, "no kill happened while a page was staged, so the test proves nothing"
 
 
 def wait_for_changes(process: subprocess.Popen[bytes], file: Path, count: int) -> None:
@@ -159,7 +160,7 @@ def wait_for_changes(process: subprocess.Popen[bytes], file: Path, count: int) -
 
 
 def changes_in(file: Path) -> int:
-    """Grows with each page that a device stages, and with a first sync's cursor."""
+    """The number of rows, staged and applied; it grows with each page that the device receives."""
     if not file.exists():
         return 0
     try:

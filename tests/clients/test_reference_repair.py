@@ -1,8 +1,9 @@
-"""What the reference client does about damage, lost cursors, refusals, and answers that cannot be believed."""
+"""How the reference client handles damaged rows, lost cursors, refusals and invalid answers."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -147,6 +148,10 @@ def test_after_temporary_errors_the_device_waits_as_long_as_the_service_asks(
     assert rows_in(file) == service.publications.view(["T1"])
 
 
+def answer_with(headers: dict[str, str], body: str, _: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, headers=headers, text=body)
+
+
 def test_an_answer_that_breaks_the_contract_changes_nothing(service: Served, file: Path) -> None:
     pulled(service, file, "T1")
     before = rows_in(file)
@@ -170,7 +175,7 @@ def test_an_answer_that_breaks_the_contract_changes_nothing(service: Served, fil
     ]
     for headers, body in broken:
         line = Line()
-        line.answer = lambda _, headers=headers, body=body: httpx.Response(200, headers=headers, text=body)  # type: ignore[misc]
+        line.answer = partial(answer_with, headers, body)
         with (
             pytest.raises(Exception, match=r"answer|header|body|page"),
             device(service, file, "T1", line=line) as (client, _),

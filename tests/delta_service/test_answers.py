@@ -73,10 +73,10 @@ def test_a_delta_contains_only_the_net_change(run: RunScenario) -> None:
         updates = [world({A1: 1, A3: 2, C1: n}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3]}) for n in range(3, 20)]
         await running.publish([*WORLDS, elsewhere, fleeting, *updates])
         changes = (await device.get("north", since=cursor)).json()
-        assert changes["account"] == EMPTY["account"], "A1 went and came back, A2 came and went"
+        assert changes["account"] == EMPTY["account"], "A1 left and came back, A2 came and left"
         assert [row["name"] for row in changes["contact"]["update"]] == ["content 19"]
         await running.publish([*WORLDS, elsewhere, fleeting, *updates, WORLDS[4]])
-        assert (await device.get("north", since=cursor)).json() == EMPTY, "all is as it was"
+        assert (await device.get("north", since=cursor)).json() == EMPTY, "the view is the same as at the cursor"
 
     run(scenario)
 
@@ -127,7 +127,7 @@ def test_an_empty_delta_advances_the_cursor_and_becomes_a_304(run: RunScenario) 
         answer = await device.get("north", since=before)
         assert answer.json() == EMPTY
         assert answer.headers["sync-cursor"] != before
-        # Another publication elsewhere does not make a cached answer stale.
+        # A publication in other territories does not make a cached answer stale.
         await running.publish([*WORLDS, WORLDS[4], WORLDS[4]])
         again = await device.get("north", {"If-None-Match": answer.headers["etag"]}, since=before)
         assert again.status_code == 304
@@ -143,7 +143,7 @@ def test_an_empty_delta_does_not_read_the_store(run: RunScenario, monkeypatch: p
         cursor = await device.cursor()
 
         def forbidden(*_: object) -> None:
-            raise AssertionError("the store was asked")
+            raise AssertionError("the store was read")
 
         monkeypatch.setattr(running.service.readers, "run", forbidden)
         monkeypatch.setattr(running.service.readers, "run_here", forbidden)
@@ -244,7 +244,7 @@ def test_pages_together_equal_the_whole_answer_and_only_the_last_has_the_cursor(
         for name in OBJECTS:
             for operation in ("insert", "update", "deleted"):
                 assert [e for page in found for e in page[name][operation]] == whole[name][operation]
-        # The cursor is at the publication the pages were fixed to, not at the newest.
+        # The cursor is at the publication that the pages show, not at the newest one.
         after = (await device.get("north", since=answer.headers["sync-cursor"])).json()
         assert [row["accountId"] for row in after["account"]["update"]] == ["A1"]
 
@@ -307,7 +307,7 @@ def test_the_coding_is_chosen_by_weight_and_tiny_answers_have_none(run: RunScena
             ("zstd, gzip", "zstd"),
             ("gzip", "gzip"),
             ("zstd;q=0.1, gzip;q=0.9", "gzip"),
-            # Many who say that they take anything cannot read zstd.
+            # Many clients that send * cannot read zstd.
             ("*", "gzip"),
         ):
             request = running.client.build_request(
@@ -438,7 +438,7 @@ def test_a_cursor_older_than_the_recent_changes_in_memory_gets_all_changes(run: 
 def test_a_request_for_some_objects_keeps_the_old_position_for_the_others(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
-        # The difference since then is that since 3.
+        # The view has not changed between publications 3 and 4.
         since = Cursor(IDENTITY.epoch, (Anchor(("T-NORTH",), 4, None),)).encode(IDENTITY.cursor_key)
         found = (await device.get("north", since=since, objects="account")).headers["sync-cursor"]
         others = decode_cursor(found, IDENTITY.cursor_key, IDENTITY.epoch).anchors[1]

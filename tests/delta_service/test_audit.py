@@ -1,4 +1,4 @@
-"""Records of deliveries: each is counted and logged once, whatever becomes of the others."""
+"""Records of deliveries: each is counted and logged exactly once, even if logging others fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.delta_service.virtual_time import run_in_virtual_time
 
 
 class Deliveries:
-    """Of one answer, to many."""
+    """Deliveries of one answer to many devices."""
 
     def __init__(self) -> None:
         write_records()

@@ -1,4 +1,4 @@
-"""Lines of the contract that no other module holds the service to."""
+"""Sentences of the contract that no other module tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HEADER_OF = {
 }  # fmt: skip
 NDJSON = {"Accept": "application/x-ndjson"}
 
-# Of each type: the warehouse's column, a value there, and the same as devices get it.
+# For each type: the column in the warehouse, a value there, and the JSON that devices get.
 WRITTEN = {
     FieldType.STRING: ("VARCHAR", "'Käthe \"K.\" / O''Neil\n'", '"Käthe \\"K.\\" / O\'Neil\\n"'),
     FieldType.BOOLEAN: ("BOOLEAN", "true", "true"),

@@ -34,7 +34,7 @@ def test_each_publication_that_touches_the_scope_is_an_event(run: RunScenario) -
             await until(lambda: running.service.watch.waiting == 2)
             await running.publish([*WORLDS, SOUTH_ONLY])
             assert (await both.event())["counts"] == {"account": 2, "contact": 1, "order": 0}
-            assert north.silent, "the other territory's publication is none of its business"
+            assert north.silent, "the publication did not touch its territory"
             await running.publish([*WORLDS, SOUTH_ONLY, NORTH_TOO])
             event = await north.event()
             answer = await device.get("north", since=first["cursor"])
@@ -106,7 +106,7 @@ def test_no_more_requests_wait_than_the_limit_allows(run: RunScenario) -> None:
             answer = await request
             assert_problem(answer, 429, "rate-limited")
             assert int(answer.headers["retry-after"]) > 0
-        assert (await device.get("north", since=4)).status_code == 200, "a poll needs no room"
+        assert (await device.get("north", since=4)).status_code == 200, "a poll does not wait"
 
     run(scenario, connections=1)
 
@@ -140,7 +140,7 @@ async def _explained(device: Device, territory: str, row: tuple[str, str]) -> di
     answer = await device.get("/v1/explain", territory=territory, object=row[0], rowId=row[1])
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
-    assert "content" not in answer.text, "history, no bodies"
+    assert "content" not in answer.text, "the history contains no bodies"
     return document
 
 

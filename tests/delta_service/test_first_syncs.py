@@ -1,4 +1,4 @@
-"""First syncs that another device asked for: told the same as by the application, and to nobody who may not know."""
+"""First syncs answered from memory: identical to the application's answers, and only for tokens with access."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.waiting import until
 
 
 def of_all(request: bytes) -> bytes:
-    """The same about all that the token names."""
+    """The same request for all territories of the token."""
     return request.replace(b"/v1/territories/T-NORTH", b"/v1")
 
 
-async def known(connection: Connection, *bearers: str) -> None:
-    """Let the service verify tokens, by a question that nobody else asks."""
+async def verify_tokens(connection: Connection, *bearers: str) -> None:
+    """Let the service verify tokens, with a request that no other test step makes."""
     for bearer in bearers:
         await connection.ask(f"GET /v1/digest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode())
 
@@ -34,14 +34,14 @@ def test_a_first_sync_is_answered_from_memory_for_the_next_device(run: RunScenar
         bearers = [token(["T-NORTH"], sub="one"), token(["North"], sub="two"), token(["T-NORTH", "T-SOUTH"])]
         async with server.listening() as connect:
             connection = await connect()
-            await known(connection, *bearers)
+            await verify_tokens(connection, *bearers)
             first = await connection.ask(first_sync(bearers[0]))
             assert b"sync-mode: replace" in first[0]
             asked = server.asked
             for bearer in bearers:
                 assert await (await connect()).ask(first_sync(bearer)) == first
             assert server.asked == asked
-            # In a form of its own, which nobody asked for before.
+            # With a header that makes it a new request, which the application answers.
             head, body = await connection.ask(first_sync(bearers[1], "T-NORTH", "X-Request-Id: 1"))
             assert server.asked == asked + 1
             assert (head, body) == first
@@ -55,18 +55,18 @@ def test_a_first_sync_from_memory_contains_only_territories_of_the_token(run: Ru
         north, south, both = token(["T-NORTH"]), token(["T-SOUTH"]), token(["T-NORTH", "T-SOUTH"])
         async with server.listening() as connect:
             connection = await connect()
-            await known(connection, north, south, both)
+            await verify_tokens(connection, north, south, both)
             for bearer in (north, both):
                 head, _ = await connection.ask(first_sync(bearer, "T-SOUTH"))
                 assert head.split()[1] == (b"403" if bearer is north else b"200")
             head, body = await connection.ask(first_sync(north, "T-SOUTH"))
-            assert head.split()[1] == b"403", "that another may know it does not help"
+            assert head.split()[1] == b"403", "a territory of another token"
             assert b'"code":"scope-denied"' in body
             asked = server.asked
             expected = {}
             for bearer in (north, south, both):
                 expected[bearer] = await connection.ask(of_all(first_sync(bearer)))
-            assert server.asked == asked + 2, "of the south alone somebody has asked"
+            assert server.asked == asked + 2, "the south alone was requested before"
             assert len({body for _, body in expected.values()}) == 3
             for bearer in (both, north, south):
                 assert await connection.ask(of_all(first_sync(bearer))) == expected[bearer]
@@ -98,10 +98,10 @@ def test_answers_from_memory_need_a_valid_token_and_count_against_its_rate_limit
             assert server.asked == 5
             with tokens_forgotten(monkeypatch):
                 await connection.ask(first_sync(bearer))
-            assert server.asked == 6, "its token is verified again"
+            assert server.asked == 6, "the token is verified again"
             statuses = [(await connection.ask(first_sync(bearer)))[0].split()[1] for _ in range(20)]
             assert statuses[0] == b"200"
-            assert statuses[-1] == b"429", "each counts"
+            assert statuses[-1] == b"429", "each request counts"
 
     run(scenario, caller_requests_per_second=1)
 
@@ -114,8 +114,8 @@ def test_answers_in_memory_are_kept_apart_by_publication_and_parameters(run: Run
         server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
         async with server.listening() as connect:
             connection = await connect()
-            await known(connection, *bearers)
-            told = []
+            await verify_tokens(connection, *bearers)
+            answers = []
             for _ in range(2):
                 asked = server.asked
                 first, second = [
@@ -123,9 +123,9 @@ def test_answers_in_memory_are_kept_apart_by_publication_and_parameters(run: Run
                 ]
                 assert first == second
                 assert server.asked == asked + len(forms)
-                told += first
+                answers += first
                 await running.publish(worlds)
-            assert len(set(told)) == len(told)
+            assert len(set(answers)) == len(answers)
 
     run(scenario, published=4, worlds=worlds)
 
@@ -135,7 +135,7 @@ def test_answers_from_memory_are_compressed_only_for_clients_that_accept_it(run:
         server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
         async with server.listening() as connect:
             connection = await connect()
-            await known(connection, *bearers)
+            await verify_tokens(connection, *bearers)
             for bearer in bearers:
                 for coding in (None, "gzip", "identity"):
                     lines = [] if coding is None else [f"Accept-Encoding: {coding}"]
@@ -154,7 +154,7 @@ def test_an_answer_finished_after_the_next_publication_does_not_replace_newer_an
         make = source.page
         async with server.listening() as connect:
             late, connection = await connect(), await connect()
-            await known(connection, *bearers)
+            await verify_tokens(connection, *bearers)
             asked, go_on = server.asked, asyncio.Event()
 
             async def slowly(*question: Any) -> Any:
@@ -180,7 +180,7 @@ def test_two_devices_get_the_same_pages_after_a_shared_first_page(run: RunScenar
         server, bearers = Server(running), [token(["T-NORTH"], sub=name) for name in "ab"]
         async with server.listening() as connect:
             connection = await connect()
-            await known(connection, bearers[1])
+            await verify_tokens(connection, bearers[1])
             unions = []
             for bearer in bearers:
                 link, bodies = "/v1/territories/T-NORTH/delta?limit=1", []
@@ -218,11 +218,11 @@ def test_conditional_and_waiting_first_syncs_are_answered_by_the_application(run
 def test_a_token_outside_the_authorization_header_is_ignored(run: RunScenario) -> None:
     north, south = token(["T-NORTH"]), token(["T-SOUTH"])
 
-    def written_twice(first: str, second: str) -> bytes:
+    def two_headers(first: str, second: str) -> bytes:
         return of_all(first_sync(first, "T-NORTH", f"Authorization: Bearer {second}"))
 
-    def beside_none(first: str, second: str) -> bytes:
-        return written_twice(first, second).replace(b"Bearer \r\n", b"\r\n")
+    def one_header_empty(first: str, second: str) -> bytes:
+        return two_headers(first, second).replace(b"Bearer \r\n", b"\r\n")
 
     def in_the_body(bearer: str, other: str) -> bytes:
         body = f"\r\nAuthorization: Bearer {other}\r\n"
@@ -238,16 +238,16 @@ def test_a_token_outside_the_authorization_header_is_ignored(run: RunScenario) -
         async with server.listening() as connect:
             connection = await connect()
             expected = {bearer: await connection.ask(of_all(first_sync(bearer))) for bearer in (north, south)}
-            for form in (written_twice, in_the_body):
+            for form in (two_headers, in_the_body):
                 for one, other in ((north, north), (south, south), (north, south), (south, north), (north, north)):
                     asked = server.asked
-                    # Of two headers the last counts, as in the application.
-                    believed = other if form is written_twice else one
+                    # Of two headers the last one counts, as in the application.
+                    believed = other if form is two_headers else one
                     assert await connection.ask(form(one, other)) == expected[believed]
                     assert server.asked == asked + 1
 
             for one, other, status in (("", north, b"200"), (north, "", b"401"), ("", south, b"200")):
-                head, _ = await connection.ask(beside_none(one, other))
+                head, _ = await connection.ask(one_header_empty(one, other))
                 assert head.split()[1] == status
 
     run(scenario)

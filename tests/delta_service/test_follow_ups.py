@@ -1,4 +1,4 @@
-"""Devices that go on from their own cursors: told the same as by the application, and never more than they may know."""
+"""Deltas answered from memory: identical to the application's answers for every cursor, and never beyond its scope."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_answers_from_memory_equal_those_of_the_application_for_every_cursor(run
         async with server.listening() as connect:
             connection = await connect()
             for since in range(NEWEST_SEQ):
-                # In a form of its own, which nobody asked for before.
+                # With a header that makes it a new request, which the application answers.
                 expected = await connection.ask(
                     poll(bearer, "T-NORTH", f"X-Request-Id: {since}", since=cursor_at(since))
                 )
@@ -32,7 +32,7 @@ def test_answers_from_memory_equal_those_of_the_application_for_every_cursor(run
                     _, body = await connection.ask(poll(bearer, since=cursor_at(again)))
                     if again == since:
                         assert (_, body) == expected
-                assert server.asked == asked, "nothing that was told before is asked again"
+                assert server.asked == asked, "a repeated request does not reach the application"
             assert server.asked < 2 * NEWEST_SEQ + 2
 
     run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
@@ -48,10 +48,10 @@ def test_a_new_cursor_is_answered_from_memory_where_its_difference_is_known(
             first = await connection.ask(poll(bearer, since=cursor_at(3)))
             assert server.asked == 1
             assert await connection.ask(poll(bearer, since=cursor_at(4))) == first
-            assert server.asked == 1, "between 3 and 4 only others saw a change"
+            assert server.asked == 1, "between 3 and 4 nothing changed in this view"
             other = poll(token(["T-NORTH", "T-SOUTH"]), since=cursor_at(3))
             assert await connection.ask(other) == first
-            assert server.asked == 2, "another token is verified"
+            assert server.asked == 2, "the other token is verified"
 
     run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
 
@@ -68,7 +68,7 @@ def test_all_devices_get_what_the_next_publication_brings(run: RunScenario) -> N
             assert answers == [answers[0]] * 3
             assert answers[0][1] != before[0][1]
             assert b'"update":[{"accountId":"A1","name":"content 1"}]' in answers[0][1]
-            assert server.asked == asked + 1, "the first brings it to memory"
+            assert server.asked == asked + 1, "the first request brings the changes into memory"
 
     run(scenario, published=NEWEST_SEQ, worlds=HISTORY)
 
@@ -81,7 +81,7 @@ def test_no_answer_from_before_a_publication_is_given_after_it(run: RunScenario,
             connection, request = await connect(), poll(bearer, since=cursor_at(2))
             before = [await connection.ask(request) for _ in range(2)]
             await running.publish([*HISTORY, world({A1: 9, A2: 2}, {"T-NORTH": [A1, A2], "T-SOUTH": [A2]})])
-            # What changed lately is in memory when the request comes again.
+            # When the request is repeated, the recent changes are in memory.
             await connection.ask(request.replace(f"since={cursor_at(2)}".encode(), other.encode()))
             after = await connection.ask(request)
             assert before[1] == before[0] != after
@@ -100,7 +100,7 @@ def test_cursors_of_another_scope_epoch_or_key_are_answered_by_the_application(r
             await running.service.watch.look()
             for since in (2, 3):
                 await connection.ask(poll(bearer, since=cursor_at(since)))
-            for strange, status, code in (
+            for unusual, status, code in (
                 (cursor_at(2, key=b"another key"), b"400", b"cursor-malformed"),
                 (cursor_at(2)[:-2] + "AA", b"400", b"cursor-malformed"),
                 (cursor_at(2, epoch="another"), b"409", b"cursor-epoch"),
@@ -110,7 +110,7 @@ def test_cursors_of_another_scope_epoch_or_key_are_answered_by_the_application(r
                 (cursor_at(2) + "&since=" + cursor_at(3), b"400", b"parameter-invalid"),
             ):
                 asked = server.asked
-                head, body = await connection.ask(poll(bearer, since=strange))
+                head, body = await connection.ask(poll(bearer, since=unusual))
                 assert head.split()[1] == status, code
                 assert code in body
                 assert server.asked == asked + 1
@@ -136,7 +136,7 @@ def test_a_cursor_outside_the_since_parameter_is_ignored(run: RunScenario) -> No
             moved = empty.replace(cursor_at(1).encode(), b"").replace(b"/?since=", f"/?since={cursor_at(1)}".encode())
             head, _ = await connection.ask(moved)
             assert head.split()[1] == b"400"
-            # Another spelling of the name, beside what only looks like the parameter.
+            # The parameter's name written with an escape, next to a header that only looks like the parameter.
             expected = await connection.ask(poll(bearer, since=3))
             assert await connection.ask(poll(bearer, since=cursor_at(2))) != expected
             for since in (2, 2, 3, 2):
@@ -165,7 +165,7 @@ def test_deltas_in_memory_are_kept_apart_by_parameters_and_coding(run: RunScenar
             assert again == first
             assert [b"content-encoding: gzip" in head for head, _ in first] == [False, True, False]
             assert [b'"_v":' in body for _, body in first] == [False, False, True]
-            assert server.asked == len(forms), "of each form, all but the first are told from memory"
+            assert server.asked == len(forms), "in each form, all but the first request are answered from memory"
 
     run(scenario, published=3, worlds=worlds)
 
@@ -207,14 +207,14 @@ def test_cursors_of_some_objects_or_of_several_views_are_answered_by_the_applica
             for anchors in ((account,), (account, others)):
                 since = Cursor(IDENTITY.epoch, anchors).encode(IDENTITY.cursor_key)
                 _, body = await connection.ask(poll(bearer, since=since))
-                assert b'"insert":[{"contactId":"C1"' in body, "its contacts are not those of publication 1"
+                assert b'"insert":[{"contactId":"C1"' in body, "the device has no contacts of publication 1"
             assert server.asked == 3
 
     run(scenario, published=2, worlds=worlds)
 
 
 def test_a_cursor_ahead_is_refused_although_the_last_publication_changed_nothing_in_the_view(run: RunScenario) -> None:
-    # A2 goes from one of the scope's territories to the other.
+    # A2 moves between the two territories of the scope.
     worlds = [
         World(),
         *(world({A1: 1, A2: 1}, seen) for seen in ({"T-NORTH": [A1, A2]}, {"T-NORTH": [A1], "T-SOUTH": [A2]})),
@@ -265,12 +265,12 @@ def test_deltas_from_memory_respect_token_verification_and_the_rate_limit(
             await connection.ask(poll(bearer, since=cursor_at(3)))
             with tokens_forgotten(monkeypatch):
                 await connection.ask(poll(bearer, since=cursor_at(4)))
-                assert server.asked == 2, "its token is verified again"
+                assert server.asked == 2, "the token is verified again"
             statuses = [
                 (await connection.ask(poll(bearer, since=cursor_at(n % 2 + 3))))[0].split()[1] for n in range(20)
             ]
             assert statuses[0] == b"200"
-            assert statuses[-1] == b"429", "each counts"
+            assert statuses[-1] == b"429", "each request counts"
 
     run(scenario, published=NEWEST_SEQ, worlds=HISTORY, caller_requests_per_second=1)
 

@@ -1,4 +1,4 @@
-"""Key sets by URL: rotation, outages, and answers that are no key set."""
+"""Key sets from a URL: rotation, outages, and answers that are not key sets."""
 
 from __future__ import annotations
 
@@ -75,16 +75,19 @@ def test_keys_rotate_without_a_restart(
         assert_problem(await new_device.get("north"), 401, "unauthorized")
         key_server.publish(old=old, new=new)
         asked = key_server.requests
-        for _ in range(5):  # anybody can invent key ids: not each is a reason to read the set again
+        # Anybody can invent key ids, so an unknown one does not always make the service read the set again.
+        for _ in range(5):
             assert_problem(await Device(running.client, signed(new, "invented")).get("north"), 401, "unauthorized")
         assert key_server.requests == asked
         clock[0] += keys.RELOAD_UNKNOWN_SECONDS + 1
         assert (await new_device.get("north")).status_code == 200
-        assert (await old_device.get("north")).status_code == 200, "both hold while both are published"
+        assert (await old_device.get("north")).status_code == 200, "both keys work while both are published"
         key_server.document = None
         clock[0] += keys.RELOAD_SECONDS + 1
         assert (await Device(running.client, signed(new, "new")).get("south")).status_code == 403
-        assert (await new_device.get("north")).status_code == 200, "an outage of the publisher is none of ours"
+        assert (await new_device.get("north")).status_code == 200, (
+            "an outage of the key server does not affect known keys"
+        )
         key_server.publish(new=new)
         clock[0] += keys.RELOAD_SECONDS + 1
         again = jwt.encode(VALID_CLAIMS | {"sub": "again"}, new, "ES256", headers={"kid": "new"})

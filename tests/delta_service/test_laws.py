@@ -21,16 +21,16 @@ from tests.postgres.cluster import require_postgres
 
 ROWS: tuple[Row, ...] = tuple((name, f"R{number}") for name in OBJECTS[:2] for number in range(2))
 
-# Hypothesis' own strategies prefer small and empty things, in which hardly ever a row changes while it is visible.
-# So it gives the dice, and these functions throw them.
+# Hypothesis' own strategies prefer small and empty values, in which a row hardly ever changes while it is visible.
+# So Hypothesis provides only the random numbers, and the functions below build histories from them.
 CHANCE = st.randoms(use_true_random=True)
 Step = dict[Row, tuple[int, frozenset[str]] | None]
 """The rows that a publication changes: their content (None: the row ends) and the territories that see them."""
 
 CASES = int(os.environ.get("LAW_CASES", "150"))
-# A step costs PostgreSQL ten times as much: its SQL is the same, so fewer histories will do.
+# A step takes ten times as long on PostgreSQL. The SQL is the same, so fewer histories are enough.
 CASES_ON = {"sqlite": CASES, "postgres": CASES // 10}
-# Laws with many cases outlast the time limit of a single test.
+# Laws with many cases take longer than the time limit of a single test.
 pytestmark = pytest.mark.timeout(120 + CASES)
 
 
@@ -58,7 +58,7 @@ def random_scope(chance: Random) -> frozenset[str]:
 
 
 def random_worlds(chance: Random) -> list[World]:
-    """A history of few rows and few values, so that things come back; often only the content of a row changes."""
+    """A history of few rows and few values, so that rows return and often only the content of a row changes."""
     seen: dict[Row, frozenset[str]] = {}
     history: list[Step] = []
     for _ in range(chance.randint(2, 9)):

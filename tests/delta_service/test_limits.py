@@ -1,4 +1,4 @@
-"""One caller cannot take what the others need: floods, waits, invalid tokens, slow readers, connections."""
+"""Limits that protect other callers: request rates, waiting requests, invalid tokens, slow readers, connections."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def test_a_token_with_too_many_requests_is_told_to_wait_while_others_are_served(
         assert [answer.status_code for answer in answers[:BURST_SECONDS]] == BURST_SECONDS * [200]
         assert_problem(answers[-1], 429, "rate-limited")
         assert int(answers[-1].headers["retry-after"]) > 0
-        # Another token of the same subject, also at another route, is the same caller.
+        # Another token of the same subject is the same caller, on other routes as well.
         assert_problem(await running.device("T-SOUTH", sub="loud").get("/v1/digest"), 429, "rate-limited")
         assert (await quiet.get("north", since=4)).status_code == 200
-        # A token without a subject is one that many devices share.
+        # A token without a subject is not limited, because many devices share it.
         for _ in range(BURST_SECONDS + 5):
             assert (await running.device("T-NORTH").get("north", since=4)).status_code == 200
 
@@ -123,7 +123,9 @@ def test_memory_for_large_answers_being_sent_is_limited(run: RunScenario, monkey
         await held.wait()
         plain = {"Accept-Encoding": "identity"}
         assert_problem(await device.get("north", plain), 429, "rate-limited")
-        assert (await device.get("north", plain, limit=1)).status_code == 200, "a small answer is held by nobody"
+        assert (await device.get("north", plain, limit=1)).status_code == 200, (
+            "a small answer needs no memory of the limit"
+        )
         gone.set()
         await stalled
         assert len((await device.get("north", plain)).content) > SMALL_BYTES
@@ -134,7 +136,7 @@ def test_memory_for_large_answers_being_sent_is_limited(run: RunScenario, monkey
 
 @pytest.fixture
 def large_store(tmp_path: Path) -> Path:
-    """A first sync of 20 MB: more than the buffers of the kernel take from a reader that stalls."""
+    """A first sync of 20 MB, which is more than the kernel buffers for a reader that stalls."""
     with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
         writer.set_territories(NAMES)
@@ -164,7 +166,7 @@ def test_a_stalled_reader_is_disconnected_and_a_slow_one_is_not(large_store: Pat
         taken, began = b"", time.monotonic()
         while piece := slow.recv(1_000_000):
             taken += piece
-            # Slower by far than the rule, but for one piece at a time.
+            # Much slower than usual, but always reading.
             if time.monotonic() - began < 3:
                 time.sleep(0.1)
         answer_head, _, body = taken.partition(b"\r\n\r\n")
@@ -205,7 +207,7 @@ def test_two_simultaneous_looks_at_the_store_do_not_bring_back_an_older_state(
         looks = asyncio.gather(look(), look())
         await asyncio.sleep(0)
         assert len(submitted) >= 2
-        # While the event loop stands still, so that both have read before it goes on with either.
+        # This blocks the event loop, so that both have read before it continues with either of them.
         concurrent.futures.wait(submitted, timeout=10)
         await looks
         assert running.service.watch.current().published_seq == len(WORLDS) - 1

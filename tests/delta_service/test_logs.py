@@ -1,4 +1,4 @@
-"""What log lines look like, for people and for what collects them."""
+"""The format of log lines, as text for people and as JSON for log collectors."""
 
 from __future__ import annotations
 

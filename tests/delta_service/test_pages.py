@@ -1,4 +1,4 @@
-"""The routes around the deltas, and that the description of the service is true."""
+"""The routes besides the deltas, and whether the OpenAPI document matches the service."""
 
 from __future__ import annotations
 

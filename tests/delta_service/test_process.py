@@ -1,4 +1,4 @@
-"""The real thing: ``python -m delta_service`` with real tokens over a real socket."""
+"""``python -m delta_service`` as a process, with real tokens over a real socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection does beyond ASGI: repeated polls, and connections that would only hold memory."""
+"""What a connection does without the application: repeated polls, timeouts and limits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.delta_service.connections import DATE, Server, header, poll, tokens_f
 from tests.waiting import until
 
 SIOCOUTQNSD = 0x894B
-"""Linux: asks for the bytes that a socket has not sent yet."""
+"""Linux's request for the number of bytes that a socket has not sent yet."""
 
 
 def answered(kind: str) -> float:
-    """Requests that were counted as of this kind so far."""
+    """The number of answers of this kind that the metrics have counted."""
     return REGISTRY.get_sample_value("delta_requests_total", {"kind": kind}) or 0.0
 
 
@@ -35,7 +35,7 @@ def test_a_poll_repeated_byte_for_byte_is_answered_without_the_application(run: 
             assert b"date: " + DATE in answers[0][0]
             assert b"sync-cursor: c1." in answers[0][0]
             assert answered("nothing_new") == before + 6
-            # On another connection, too, and not for one that differs in anything.
+            # Also on another connection, but not for a request that differs in any byte.
             assert await (await connect()).ask(poll(bearer)) == answers[0]
             assert server.asked == 2
             for other in (poll(bearer, "T-SOUTH"), poll(bearer, "T-NORTH", "X-Request-Id: 1"), poll(bearer, since=3)):
@@ -47,7 +47,7 @@ def test_a_poll_repeated_byte_for_byte_is_answered_without_the_application(run: 
             heads = [(await connection.ask(unchanged))[0] for _ in range(4)]
             assert all(head.startswith(b"HTTP/1.1 304 Not Modified\r\n") for head in heads)
             assert heads == [heads[0]] * 4
-            assert server.asked == 6, "a kept answer serves both forms; after that the bytes are enough"
+            assert server.asked == 6, "a kept answer serves both; after that the bytes are compared"
 
     run(scenario)
 
@@ -71,10 +71,10 @@ def test_a_repeated_poll_still_respects_publications_token_verification_and_the_
             asked = server.asked
             with tokens_forgotten(monkeypatch):
                 await connection.ask(quiet)
-                assert server.asked == asked + 1, "its token is verified again"
+                assert server.asked == asked + 1, "the token is verified again"
             statuses = [(await connection.ask(quiet))[0].split()[1] for _ in range(20)]
             assert statuses[0] == b"200"
-            assert statuses[-1] == b"429", "each repetition counts"
+            assert statuses[-1] == b"429", "each repeated poll counts"
 
     run(scenario, caller_requests_per_second=1)
 
@@ -136,7 +136,7 @@ def test_idle_connections_and_incomplete_requests_are_closed(run: RunScenario, m
             await until(lambda: server.protocols[2].received_bytes == len(begin))
             huge.send(b"X: " + b"x" * protocol.MAX_HEAD_BYTES)
             assert (await huge.ended()).startswith(b"HTTP/1.1 400")
-            # Repetitions keep a connection alive as other requests do.
+            # Repeated polls keep a connection alive like other requests.
             for _ in range(8):
                 assert b"200 OK" in (await busy.ask(poll(bearer)))[0]
                 await asyncio.sleep(0.25)
@@ -153,7 +153,7 @@ def test_connections_beyond_the_limit_are_told_to_retry_later(run: RunScenario) 
         server = Server(running)
         async with server.listening() as connect:
             first, second, late = [await connect() for _ in range(3)]
-            # Also one that asks what could be repeated.
+            # A poll that is answered without the application opens a connection as well.
             known = poll(token(["T-NORTH"]))
             for _ in range(3):
                 await first.ask(known)
@@ -185,12 +185,12 @@ def test_a_large_answer_is_handed_to_the_kernel_in_parts_so_that_polls_need_not_
                 ioctl(descriptor, SIOCOUTQNSD, found)
                 return found[0]
 
-            # Its reader takes nothing.
+            # The client reads nothing.
             content = bytes(40 * 2**20)
             transport.write(content)
             await until(lambda: unsent_bytes() > 0)
             for _ in range(50):
-                # A segment may begin before the bound, and end after it.
+                # A segment may begin before the limit and end after it.
                 assert unsent_bytes() <= protocol.UNSENT_BYTES + 2**16
                 await asyncio.sleep(0.002)
             assert transport.get_write_buffer_size() > len(content) // 2

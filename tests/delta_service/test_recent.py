@@ -1,4 +1,4 @@
-"""What is remembered of a view's recent past: as much as may be, and no more than is so."""
+"""Recent changes of a view in memory: within the limits, and equal to what the store answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.delta_service.conftest import A1, A2, A3, world
 from tests.delta_service.model import World
 from tests.delta_service.stores import Store, store_of
 
-# A1 leaves T1 at 2 and comes back at 4; between, A2 changes.
+# A1 leaves T1 at publication 2 and returns at 4; A2 changes at 3.
 SEEN_BY_T1 = [({A1: 1, A2: 1}, [A1, A2]), ({A1: 1, A2: 1}, [A2]), ({A1: 1, A2: 2}, [A2]), ({A1: 1, A2: 2}, [A1, A2])]
 HISTORY = [World(), *(world(contents, {"T1": seen, "T2": [A1]}) for contents, seen in SEEN_BY_T1)]
 
@@ -30,7 +30,7 @@ def recent(store: Store, view: View, few_rows: int = 100) -> Recent:
     return store.reader.recent(view, generation=store.state().generation, few_rows=few_rows)
 
 
-def assert_true(reader: DeltaStoreReader, view: View, found: Recent, generation: str) -> None:
+def assert_equals_store(reader: DeltaStoreReader, view: View, found: Recent, generation: str) -> None:
     for seq in range(view.seq + 1):
         if found.start_of(seq) is not None:
             rows, _ = reader.page(View(view.territories, seq), view, (), generation=generation, limit=1000)
@@ -63,7 +63,7 @@ def test_changes_before_the_earliest_known_publication_are_not_included(few_rows
         found = recent(store, view, few_rows)
         assert found.starts[0] == (4, 3, 2, 0)[few_rows]
         assert found.row_count == min(few_rows, 2)
-        assert_true(store.reader, view, found, store.state().generation)
+        assert_equals_store(store.reader, view, found, store.state().generation)
 
 
 def test_nothing_is_kept_of_rows_with_a_long_history(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,12 +71,12 @@ def test_nothing_is_kept_of_rows_with_a_long_history(monkeypatch: pytest.MonkeyP
         store.publish_all()
         view = newest(store, "T1")
         assert recent(store, view).starts[0] == 0
-        # Each row has a version, and A2 another.
+        # There are three versions: one of A1, two of A2.
         for most, earliest in ((3, 0), (2, view.seq), (1, view.seq)):
             monkeypatch.setattr(reader, "RECENT_VERSIONS", most)
             found = recent(store, view)
             assert found.starts[0] == earliest
-            assert_true(store.reader, view, found, store.state().generation)
+            assert_equals_store(store.reader, view, found, store.state().generation)
 
 
 def test_territories_share_the_number_of_rows_kept_and_many_territories_have_none(
@@ -87,7 +87,7 @@ def test_territories_share_the_number_of_rows_kept_and_many_territories_have_non
     with store_of("sqlite", history) as store:
         store.publish_all()
         view = newest(store, "T1", "T2")
-        # In each of them half as many: one, and none.
+        # Each territory may have half of the rows: one row, then none.
         assert recent(store, view, few_rows=2).starts[0] == 2
         assert recent(store, view, few_rows=1).starts[0] == 3
         monkeypatch.setattr(questions, "FEW_TERRITORIES", 1)

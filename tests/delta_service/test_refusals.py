@@ -77,7 +77,7 @@ def test_a_tampered_cursor_is_malformed(run: RunScenario) -> None:
         for position in range(len(payload)):
             changed = payload[:position] + ("A" if payload[position] != "A" else "B") + payload[position + 1 :]
             answer = await device.get("north", since=f"{kind}.{changed}.{signature}")
-            # A change in the epoch reads as another history; nothing forged is ever answered.
+            # A change in the epoch looks like a cursor of another history. No forged cursor gets a delta.
             assert answer.status_code in (400, 409), position
         others = set(ascii_letters + digits + "-_") - {signature[-1]}
         for end in [signature[-1] + extra for extra in ("!", "=", "\n", "é", "A")] + sorted(others):
@@ -124,7 +124,7 @@ def test_cursors_older_than_the_history_are_expired(run: RunScenario) -> None:
                 "snapshot": "/v1/territories/T-NORTH/delta",
             }
         assert (await device.get("north", since=2)).json() == before
-        # Its publication is still kept in full, yet the cursor behind it is not.
+        # The page's publication is still complete, but the cursor that it started from has expired.
         assert_problem(await device.get(page), 410, "cursor-expired")
         assert (await device.get("north")).status_code == 200
 
@@ -166,7 +166,7 @@ def test_a_territory_outside_the_token_is_denied_in_the_same_way_whether_or_not_
         for answer in answers:
             assert_problem(answer, 403, "scope-denied")
         assert len({(answer.content, tuple(answer.headers.items())) for answer in answers}) == 1
-        # What the token names but the store does not have is not denied, only not there.
+        # A territory that the token names and the store does not have is not found, rather than denied.
         unknown = await running.device("T-NOWHERE").get("/v1/territories/T-NOWHERE/delta")
         assert_problem(unknown, 404, "not-found")
 
@@ -280,7 +280,7 @@ def test_a_public_key_is_not_accepted_as_a_shared_secret(
         mac = hmac.new(public, content.encode(), hashlib.sha256).digest()
         confused = f"{content}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
         assert_problem(await Device(running.client, confused).get("north"), 401, "unauthorized")
-        # Nor is a symmetric key of the set a key to the service.
+        # A symmetric key in the set is not accepted either.
         symmetric = jwt.encode(VALID_CLAIMS, SECRET, "HS256", headers={"kid": "oct"})
         assert_problem(await Device(running.client, symmetric).get("north"), 401, "unauthorized")
 
@@ -333,7 +333,8 @@ def test_before_the_first_publication_devices_are_told_to_wait(tmp_path: Path) -
     async def scenario() -> None:
         async with service_of(tmp_path, None) as running:
             device = running.device("T-NORTH")
-            for _ in range(2):  # no file; then a store without a publication
+            # First there is no file, then a store without a publication.
+            for _ in range(2):
                 await running.service.watch.look()
                 for path in ("north", "/v1/territories", "/readyz"):
                     answer = await device.get(path)

@@ -25,7 +25,7 @@ def bucket_of(row: Row) -> int:
 
 
 def buckets_of(view: View) -> dict[str, list[str]]:
-    """The device's own arithmetic."""
+    """Bucket digests as a device computes them."""
     sums = {name: [0] * 256 for name in OBJECTS}
     for row, body in view.items():
         sums[row[0]][bucket_of(row)] += digest_of(row, body)
@@ -351,7 +351,8 @@ def test_bodies_pruned_between_the_rounds_are_an_error_and_not_a_mixed_answer(ru
         device = running.device("T-NORTH")
         first = (await device.post(f"{NORTH}/reconcile", {"buckets": buckets_of({})})).json()
         await running.publish([*WORLDS, world({A1: 9, A2: 1}, {"T-NORTH": [A1, A2]})])
-        running.writer.prune(0, 5)  # the service has not looked yet
+        # The service has not noticed this yet.
+        running.writer.prune(0, 5)
         answer = await device.post(f"{NORTH}/reconcile", first | {"versions": {}})
         assert_problem(answer, 503, "store-unavailable")
         await running.service.watch.look()

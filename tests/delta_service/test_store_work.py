@@ -22,18 +22,18 @@ from tests.delta_service.stores import opened_connections
 ROWS = 1_000
 FEW, MANY = 10, 200
 MANY_PAGES = 10_000
-"""Rows that lie on more pages than SQLite would keep in memory."""
-# Its fence, its times, and one head of each territory.
+"""Rows that need more pages than SQLite keeps in memory for a statement journal."""
+# The fence, the publication's times, and one head of each territory.
 ROWS_OF_ANY_PUBLICATION = 4
-# Once as a leave and once as an entry.
+# One interval is closed and one is opened.
 ROWS_OF_A_MOVE = 2
-# Staged; the text; the old version closed and the new one opened; the interval touched.
+# The staged row, the body, the old version closed, the new one opened, and the interval marked as touched.
 ROWS_OF_A_CHANGE = 5
 ROWS_OF_INDEX_STATISTICS = 8
 
 
 class ObservedWriter(DeltaStoreWriter):
-    """A writer of which the connection can be looked at."""
+    """A writer whose connection the test can observe."""
 
     def __init__(self, path: Path) -> None:
         with opened_connections() as opened:

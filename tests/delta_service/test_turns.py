@@ -1,4 +1,4 @@
-"""Large answers found at once: one begins at a time, in order, and what becomes of one does not stop the others."""
+"""Large answers from memory take turns: one begins at a time, in order, and a failed one does not block the others."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.delta_service.model import IDENTITY
 from tests.delta_service.processes import address_of, serving
 from tests.waiting import until
 
-# Larger than what the kernel takes from a reader that does not read, and not too large to be kept.
+# More than the kernel buffers for a client that does not read, and small enough to be kept in memory.
 HUGE = 7 * 2**20
 RESET = struct.pack("ii", 1, 0)
-"""Of SO_LINGER: the end of a connection is told at once."""
+"""For SO_LINGER: closing resets the connection at once."""
 
 
 def test_one_answer_begins_in_each_iteration_of_the_event_loop() -> None:
@@ -115,7 +115,7 @@ def test_answers_from_memory_count_against_the_memory_limit_like_others(
             gone.abort()
             assert await slow.answer() == expected
             await until(lambda: flow.size_bytes == 0)
-            # The connection is as good as before.
+            # The connection is still usable.
             assert await slow.ask(first_sync(bearer)) == expected
             assert server.asked == 2
 
@@ -131,7 +131,7 @@ def test_neither_shutdown_nor_the_idle_timeout_interrupts_an_answer(run: RunScen
             slow.send(first_sync(bearer))
             await asyncio.sleep(1.3)
             assert await slow.answer() == expected
-            assert await slow.ask(first_sync(bearer)) == expected, "what it took so long for is no silence"
+            assert await slow.ask(first_sync(bearer)) == expected, "time spent reading an answer is not idle time"
             assert await slow.ended() == b""
             await until(lambda: running.service.outflow.reader_count == 0)
             last = await connect()
@@ -156,7 +156,7 @@ def test_a_queued_answer_is_sent_before_later_ones_and_at_shutdown(run: RunScena
                 news = await connection.ask(poll(bearer, since=1))
             assert server.asked == 3
             protocol = server.protocols[0]
-            # Before the loop goes round, as when both arrive together.
+            # Before the event loop continues, as if both arrived together.
             protocol.data_received(first_sync(bearer))
             assert running.service.turns.waiting_count == 1
             protocol.data_received(poll(bearer, since=1))

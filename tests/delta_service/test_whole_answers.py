@@ -1,4 +1,4 @@
-"""Answers that leave in one piece, not as ASGI's three messages: the same bytes, in the same order, to the same end."""
+"""Answers sent in one piece instead of ASGI's messages: the same bytes in the same order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.delta_service.connections import Server, first_sync, header, poll
 from tests.delta_service.histories import history_with_large_row
 from tests.waiting import until
 
-# Larger than what the kernel takes from a reader that does not read.
+# More than the kernel buffers for a client that does not read.
 HUGE = 24 * 2**20
 
 
-def unpacked(*lines: str) -> bytes:
+def uncompressed(*lines: str) -> bytes:
     return first_sync(token(["T-NORTH"]), "T-NORTH", "Accept-Encoding: identity", *lines)
 
 
@@ -24,13 +24,16 @@ def test_an_answer_in_one_piece_is_the_same_as_in_three(run: RunScenario, size_b
     async def scenario(running: Running) -> None:
         server = Server(running)
         async with server.listening() as connect:
-            # One that ends the connection goes the ordinary way.
+            # An answer that closes the connection is sent as ASGI messages.
             last = await connect()
-            last.send(unpacked("Connection: close"))
+            last.send(uncompressed("Connection: close"))
             head, body = await last.answer()
             assert not server.sent_whole
             assert len(body) > size_bytes
-            assert await (await connect()).ask(unpacked()) == (head.replace(b"connection: close\r\n", b""), body)
+            assert await (await connect()).ask(uncompressed()) == (
+                head.replace(b"connection: close\r\n", b""),
+                body,
+            )
             assert len(server.sent_whole) == 1
 
     run(scenario, published=1, worlds=history_with_large_row(size_bytes))
@@ -66,15 +69,15 @@ def test_memory_of_a_large_answer_is_released_after_slow_and_disconnected_reader
         async with server.listening() as connect:
             gone, slow = await connect(), await connect()
             for connection in (gone, slow):
-                connection.send(unpacked())
+                connection.send(uncompressed())
             await until(lambda: len(server.sent_whole) == 2)
             assert outflow.size_bytes > HUGE
             gone.abort()
             answer = await slow.answer()
             assert len(answer[1]) > HUGE
             await until(lambda: outflow.size_bytes == 0)
-            # The connection is as good as before.
-            assert await slow.ask(unpacked()) == answer
+            # The connection is still usable.
+            assert await slow.ask(uncompressed()) == answer
 
     run(scenario, published=1, worlds=history_with_large_row(HUGE))
 
@@ -84,7 +87,7 @@ def test_at_shutdown_a_connection_is_closed_after_its_answer(run: RunScenario) -
         server = Server(running)
         async with server.listening(keep_alive_seconds=60) as connect:
             connection, waiting = await connect(), await connect()
-            connection.send(unpacked())
+            connection.send(uncompressed())
             waiting.send(poll(token(["T-NORTH"]), since="1&wait=30"))
             await until(lambda: len(server.sent_whole) == 1 and running.service.watch.waiting == 1)
             for protocol in server.protocols:
@@ -118,7 +121,7 @@ def test_a_request_pipelined_behind_a_long_poll_is_answered_after_it(run: RunSce
             assert after[1] != before[1]
             assert b'"content 9"' in after[1]
             assert await connection.ask(poll(bearer, since=2)) == after
-            assert len(server.sent_whole) == 3, "what came while another waited went the ordinary way"
+            assert len(server.sent_whole) == 3, "the pipelined request was answered in ASGI messages"
 
     run(scenario)
 
@@ -137,7 +140,7 @@ def test_nothing_is_written_in_one_piece_to_a_client_that_is_gone_or_does_not_re
             slow.send(poll(bearer, since=2))
             await until(lambda: server.asked == 2)
             await running.publish([*WORLDS, world({A1: 9}, {"T-NORTH": [A1]})])
-            # The one that is gone has been given up; the other's answer waits until its reader reads.
+            # The request of the disconnected client has ended; the other answer waits until its client reads.
             await until(lambda: running.service.watch.waiting == 0 and server.finished == 1)
             assert not server.sent_whole
             server.protocols[1].flow.resume_writing()

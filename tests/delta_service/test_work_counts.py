@@ -1,6 +1,6 @@
-"""What an answer costs, counted in calls and statements, not in seconds: no machine is too slow or too busy for that.
+"""The cost of an answer in calls and statements, which unlike seconds do not depend on the machine and its load.
 
-A bound is a little above what it was when it was set. Who needs more may raise it, knowing what devices pay.
+A limit is a little above the count at the time it was set. Raise it only if the cost for every device is justified.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ CALLS_OF_A_KNOWN_DELTA = 46
 CALLS_OF_A_KNOWN_FIRST_SYNC = 37
 CALLS_OF_A_NEW_CURSOR = 50
 CALLS_OF_A_FIRST_DELTA = 260
-# What a transaction begins and ends with, the horizons, and four questions.
+# Begin and end of a transaction, the horizons, and four queries.
 STATEMENTS_OF_A_FIRST_DELTA = 7
 
 
 def counted(work: Callable[[], R]) -> tuple[int, R]:
-    """Calls of functions, in Python and in C, and the result."""
+    """The number of function calls, in Python and in C, and the result."""
     count = 0
 
     def note(_: FrameType, event: str, __: object) -> None:
@@ -59,7 +59,7 @@ def test_an_answer_from_memory_takes_few_calls_and_no_statement(
         quiet, news = poll(bearer, since=NEWEST_SEQ), poll(bearer, since=cursor_at(3))
         async with server.listening() as connect:
             connection = await connect()
-            # The last time what the token may know is in memory.
+            # After the last request, what the token has access to is in memory.
             for request in (quiet, quiet, *2 * [news, first_sync(bearer)]):
                 await connection.ask(request)
         monkeypatch.setattr(service.readers, "run", None)
@@ -110,6 +110,6 @@ def test_the_first_delta_takes_few_statements_and_the_next_with_another_cursor_n
         others = world({A1: 1, A3: 3, C1: 1}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3, C1]})
         await running.publish([*WORLDS, others])
         await running.device("T-NORTH").get("north", since=cursor_at(1))
-        assert len(statements) == STATEMENTS_OF_A_FIRST_DELTA, "what happens in other territories costs nothing here"
+        assert len(statements) == STATEMENTS_OF_A_FIRST_DELTA, "changes in other territories cost nothing"
 
     run(scenario)

@@ -1,4 +1,4 @@
-"""The writer's promises: fences, refusals, crashes, pruning."""
+"""What the writer guarantees: fences, refusals, crash safety, pruning."""
 
 from __future__ import annotations
 
@@ -138,10 +138,10 @@ def test_a_territory_key_too_large_for_an_interval_number_is_refused(writer: Del
         connection.execute(INSERT_TERRITORY, (2**moves.TERRITORY_BITS, "T-FAR"))
     before = content_of(writer)
     entering = visibility_table([VisibilityChange("T-FAR", *A1, entered=True)])
-    # On PostgreSQL the newest connection is the one that can write.
-    with DeltaStoreWriter(writer.location) as newest:
-        with pytest.raises(ChangeSetError, match="at most 2,097,152 territories, 64 objects"):
-            newest.apply(ChangeSet(publication(5), [], entering))
+    # On PostgreSQL only the writer opened last can write.
+    refused = pytest.raises(ChangeSetError, match="at most 2,097,152 territories, 64 objects")
+    with DeltaStoreWriter(writer.location) as newest, refused:
+        newest.apply(ChangeSet(publication(5), [], entering))
     assert content_of(writer) == before
 
 
@@ -195,7 +195,7 @@ def test_pruning_removes_what_no_view_inside_the_horizon_needs(
         ends = [row[2 if name == "row_version" else 4] for row in content[name]]
         assert all(isinstance(end, int) and end > 4 for end in ends), name
         assert ends, name
-    assert not [row for row in content["row"] if row[2] == "A2"], "the merged row has gone altogether"
+    assert not [row for row in content["row"] if row[2] == "A2"], "nothing is left of the merged row"
     assert [row[0] for row in content["publication"]] == [4]
     before = content_of(writer)
     writer.prune(1, 1)
@@ -234,14 +234,14 @@ def test_merges_are_remembered_until_the_row_returns(writer: DeltaStoreWriter) -
 
 
 class AnyParameter(dict[str, int]):
-    """A value for whatever name a statement has."""
+    """A value for every named parameter of a statement."""
 
     def __missing__(self, name: str) -> int:
         return 1
 
 
 def plan_of(writer: DeltaStoreWriter, sql: str) -> str:
-    """How SQLite reads what the statement asks for."""
+    """SQLite's query plan."""
     with reading(writer.location) as connection:
         return "\n".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql, AnyParameter()))
 
@@ -292,14 +292,14 @@ def test_a_row_seen_by_many_territories_is_looked_up_by_the_row(writer: DeltaSto
 def test_the_store_is_intact_and_can_be_written_after_its_writer_was_killed(location: StoreLocation) -> None:
     chance, last_seq = random.Random(7), 0
     kills = 0
-    # As many as it takes: on a busy machine a process may be killed before its first commit.
+    # On a busy machine more kills are needed, because a process may be killed before its first commit.
     while kills < 6 or last_seq <= 3:
         kills += 1
         assert kills < 50
         with killed_at_the_end(location) as published:
             for _ in range(chance.randint(1, 2)):
                 published.recv()
-            # At any moment of the next publication.
+            # Kill it at a random moment of the next publication.
             time.sleep(chance.uniform(0, 0.2))
         reader = DeltaStoreReader(location)
         state = reader.state(None)

@@ -1,8 +1,9 @@
-"""The compose file is what compose accepts, starts commands that exist, and keeps tenants apart."""
+"""The compose file is accepted by compose, starts existing commands, and keeps tenants apart."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -76,7 +77,7 @@ def test_compose_accepts_the_file(tmp_path: Path) -> None:
     for service in read.values():
         for volume in service.get("volumes", []):
             source, *_ = volume.split(":")
-            # Compose would make a folder of a file that is not there.
+            # Compose would create a folder in place of a missing file.
             assert not source.startswith("/") or (ROOT / Path(source).relative_to(tmp_path)).is_file(), source
 
 
@@ -114,19 +115,34 @@ def commands() -> Iterator[tuple[str, ...]]:
             yield tuple(service["healthcheck"]["test"][1:])
 
 
+COMMANDS = sorted(set(commands()))
+
+
+@pytest.fixture(scope="module")
+def help_shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str]]:
+    """Exit code and output of each command of an installed program, with ``--help`` added."""
+    installed = [command for command in COMMANDS if command[0] != "python"]
+    environment = {**os.environ, "TENANT": "acme", "CELERY_BROKER_URL": "memory://", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.deploy.command_lines", "orchestration.celery_worker"],
+        input=json.dumps([[*command, "--help"] for command in installed]),
+        cwd=tmp_path_factory.mktemp("commands"), env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout.splitlines()[-1])
+    return {command: (code, output) for command, (code, output) in zip(installed, outcomes, strict=True)}
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("command", sorted(set(commands())), ids=" ".join)
-def test_each_command_line_is_accepted(command: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_command_line_is_accepted(command: tuple[str, ...], request: pytest.FixtureRequest) -> None:
     if command[:3] == ("python", "-m", "delta_service"):
         assert argument_parser().parse_args(command[3:]).port == 8080
         return
-    program = Path(sys.executable).with_name(command[0])
-    environment = {**os.environ, "TENANT": "acme", "CELERY_BROKER_URL": "memory://", "PYTHONPATH": str(ROOT)}
     # Click reads the whole line before it shows the help: an option that it does not know is an error.
-    done = subprocess.run(
-        [program, *command[1:], "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    code, output = request.getfixturevalue("help_shown")[command]
+    assert code == 0, output
+    assert "Usage:" in output
 
 
 def test_ports_and_paths_match_those_that_are_served() -> None:
@@ -172,7 +188,7 @@ def test_tenants_share_no_secret_volume_or_front() -> None:
         assert networks == {tenant}
         owned[tenant] = files | volumes
         for name in (f"{tenant}-api-1", f"{tenant}-api-2", f"{tenant}-front"):
-            # What devices can reach has neither the CRM's password nor Dagster's database.
+            # Services that devices can reach have neither the CRM's password nor access to Dagster's database.
             assert set(SERVICES[name].get("env_file", [])) <= {f"secrets/{tenant}.service.env"}
             assert "dagster" not in SERVICES[name]["networks"]
     assert not owned["acme"] & owned["globex"]

@@ -1,4 +1,4 @@
-"""What a team deploys with is held against the tools that can judge it, and against what the program really has."""
+"""Deployment files are checked with the tools that read them, and against the program."""
 
 from __future__ import annotations
 
@@ -71,27 +71,30 @@ def test_hadolint_has_no_complaint_about_the_dockerfile() -> None:
     checked(str(Path(sys.executable).with_name("hadolint")), str(DEPLOY / "Dockerfile"))
 
 
+@pytest.fixture(scope="module")
+def helm_template(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A program that renders a chart with a file of values."""
+    folder = tmp_path_factory.mktemp("go")
+    program = str(folder / "helm_template")
+    places = {"GO111MODULE": "off", "GOPATH": str(GO_PACKAGES), "GOCACHE": str(folder / "cache"), "PWD": str(ROOT)}
+    checked("go", "build", "-o", program, "./tests/deploy/helm_template", **places)
+    return program
+
+
 @pytest.mark.processes
 @needs_go
 @pytest.mark.parametrize("everything", [False, True], ids=["defaults", "everything on"])
-def test_the_rendered_chart_is_valid_for_kubernetes(tmp_path: Path, everything: bool) -> None:
+def test_the_rendered_chart_is_valid_for_kubernetes(helm_template: str, tmp_path: Path, everything: bool) -> None:
     values: dict[str, Any] = {}
     if everything:
         values = {"autoscaling": {"enabled": True}, "ingress": {"enabled": True, "tlsSecretName": "tls"}}
         values["serviceMonitor"] = {"enabled": True}
         values["worker"] = {"tenant": "acme", "storage": {"className": "fast"}}
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
-    text = checked(
-        *("go", "run", "./tests/deploy/helm_template", str(DEPLOY / "helm/territory-delta"), "demo"),
-        str(tmp_path / "values.yaml"),
-        GO111MODULE="off",
-        GOPATH=str(GO_PACKAGES),
-        GOCACHE=str(tmp_path / "cache"),
-        PWD=str(ROOT),
-    )
+    text = checked(helm_template, str(DEPLOY / "helm/territory-delta"), "demo", str(tmp_path / "values.yaml"))
     documents = {document["kind"]: document for document in yaml.safe_load_all(text)}
     if monitor := documents.pop("ServiceMonitor", None):
-        # A kind that Kubernetes itself does not know.
+        # Not a kind of Kubernetes itself.
         labels = {one["targetLabel"]: one["replacement"] for one in monitor["spec"]["endpoints"][0]["relabelings"]}
         assert labels == {"job": "territory-delta", "tenant": "acme"}
     for document in documents.values():
@@ -100,7 +103,7 @@ def test_the_rendered_chart_is_valid_for_kubernetes(tmp_path: Path, everything: 
     assert set(documents) == expected | ({"HorizontalPodAutoscaler", "Ingress", "StatefulSet"} if everything else set())
     labels = documents["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert documents["Service"]["spec"]["selector"].items() <= labels.items()
-    # A pod has more time to end than it is asked to go on, and than long bodies are given.
+    # A pod has more time to stop than it drains and than large answers are given.
     pod = documents["Deployment"]["spec"]["template"]["spec"]
     (_, drain_seconds) = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert pod["terminationGracePeriodSeconds"] - int(drain_seconds) > STOP_SECONDS
@@ -109,7 +112,7 @@ def test_the_rendered_chart_is_valid_for_kubernetes(tmp_path: Path, everything: 
 
 
 def expect_a_worker(stateful_set: dict[str, Any], service: dict[str, Any]) -> None:
-    """Of the tenant's runs, with the warehouse to itself, and out of the devices' reach."""
+    """One that runs the tenant's jobs, owns the warehouse, and cannot be reached by devices."""
     assert stateful_set["spec"]["replicas"] == 1
     pod = stateful_set["spec"]["template"]
     assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
@@ -131,7 +134,7 @@ def expect_a_worker(stateful_set: dict[str, Any], service: dict[str, Any]) -> No
 
 
 def test_values_of_dagsters_chart_match_the_instance_file() -> None:
-    """Its own schema is not here: README.md says how these values were held against it."""
+    """The chart's own schema is not in this repository; README.md says how the values were checked against it."""
     instance = yaml.safe_load((ROOT / "orchestration/dagster_home/dagster-celery.yaml").read_text())
     daemon, launcher = VALUES["dagsterDaemon"], VALUES["runLauncher"]
     assert launcher["config"]["customRunLauncher"] == instance["run_launcher"]
@@ -149,7 +152,7 @@ def test_values_of_dagsters_chart_have_a_code_server_for_each_tenant() -> None:
     for deployment in USER_DEPLOYMENTS:
         name = deployment["name"]
         assert deployment["env"] == [{"name": "TENANT", "value": name}]
-        # A name of Kubernetes and of a tenant.
+        # Valid as a name in Kubernetes and as a tenant.
         assert re.fullmatch("[a-z][a-z0-9]*", name)
         command = SERVICES[f"{name}-code"]["command"]
         assert command[command.index("--module-name") :] == deployment["codeServerArgs"]

@@ -1,4 +1,4 @@
-"""The load model's results follow from its unit costs."""
+"""The results of the load model follow from its unit costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 TEXT = (Path(__file__).parents[2] / "docs/scale.md").read_text(encoding="utf-8")
 DIGITS = 2
-"""That results are given with."""
+"""Significant digits of the results."""
 
 
 def cells(start: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask for what a running service shows."""
+"""Alerts and dashboard use metrics that a running service has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.deploy.compose import ROOT
 
 NORTH = "/v1/territories/T-NORTH/delta"
 OF_PROMETHEUS = {"le", "job", "instance", "tenant"}
-"""Labels of buckets, and those that the scrape gives."""
+"""Labels of histogram buckets, and those that scraping adds."""
 
 
 def expressions() -> Iterator[str]:
@@ -43,7 +43,7 @@ def test_alerts_and_dashboard_use_series_that_a_running_service_has(workers: str
         publish(writer, WORLDS[:3])
     with serving(tmp_path, "--workers", workers) as client:
         bearer = {"Authorization": f"Bearer {token(['T-NORTH'])}"}
-        # Each worker is asked sooner or later; one of them is enough for the series to be there.
+        # One worker's requests are enough for the series to exist.
         assert client.get(NORTH, headers=bearer).status_code == 200
         assert client.get(NORTH).status_code == 401
         families = list(text_string_to_metric_families(client.get("/metrics").text))
