@@ -16,7 +16,7 @@ from delta_service.settings import INSECURE_DEV_VARIABLE, ServiceSettings, Setti
 
 
 def main(arguments: list[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = argument_parser().parse_args(arguments)
     try:
         return _mint(options) if options.command == "token" else _serve(options)
     except SettingsError as error:
@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line as deployments write it."""
     parser = argparse.ArgumentParser(prog="python -m delta_service", description="Serves deltas of territories.")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port to bind (default: %(default)s)")

@@ -47,8 +47,9 @@ class DeltaService:
         self._keys = KeyRing(settings)
         self.authenticator = Authenticator(settings, self._keys)
         self.watch = StoreWatch(settings.store_location, settings.max_waiting)
-        self._pool = ReaderPool(settings.store_location, READER_THREADS)
-        self.source = ViewSource(self._pool, settings.poll_seconds)
+        self.readers = ReaderPool(settings.store_location, READER_THREADS)
+        """Every read that answers a request goes through it."""
+        self.source = ViewSource(self.readers, settings.poll_seconds)
         self.repeats = Repeats(self.authenticator, self.watch)
         parts = self.authenticator, self.watch, self.source
         self.outflow = Outflow()
@@ -78,7 +79,7 @@ class DeltaService:
             with suppress(asyncio.CancelledError):
                 await looking
             self.watch.close()
-            self._pool.close()
+            self.readers.close()
             write_records()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:

@@ -17,25 +17,36 @@ class Outflow:
     """Counts readers, and bodies, each once for all who are being sent it."""
 
     def __init__(self) -> None:
-        self._bytes = 0
+        self.size_bytes = 0
+        """What readers hold now."""
         self._readers: Counter[int] = Counter()
+
+    @property
+    def reader_count(self) -> int:
+        """Connections that large answers are being sent to."""
+        return self._readers.total()
+
+    @property
+    def body_count(self) -> int:
+        """Different bodies among them; all streams count as one."""
+        return len(self._readers)
 
     def has_room(self, body: bytes) -> bool:
         """Whether it (empty: a stream) may be sent to one more reader."""
-        return not self._bytes or self._bytes + self._added_bytes(body) <= MAX_BYTES
+        return not self.size_bytes or self.size_bytes + self._added_bytes(body) <= MAX_BYTES
 
     def begin(self, body: bytes) -> None:
         """One more reader is being sent it."""
-        self._bytes += self._added_bytes(body)
+        self.size_bytes += self._added_bytes(body)
         self._readers[id(body)] += 1
 
     def end(self, body: bytes) -> None:
         """One reader has most of it, or is gone."""
-        self._bytes -= _reader_bytes(body)
+        self.size_bytes -= _reader_bytes(body)
         self._readers[id(body)] -= 1
         if not self._readers[id(body)]:
             del self._readers[id(body)]
-            self._bytes -= len(body)
+            self.size_bytes -= len(body)
 
     def _added_bytes(self, body: bytes) -> int:
         # A body stays the same object as long as anybody is being sent it.
@@ -57,6 +68,11 @@ class Turns:
         self._waiting.append(begin)
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._next)
+
+    @property
+    def waiting_count(self) -> int:
+        """Large answers that have not begun."""
+        return len(self._waiting)
 
     async def mine(self) -> None:
         """Wait for a turn."""

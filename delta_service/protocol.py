@@ -148,6 +148,14 @@ class DeltaProtocol(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
+    def write_whole(self, answer: Wire) -> None:
+        """Head and body in one piece."""
+        head = answer.status_line, self.server_state.default_headers[0][1], answer.lines
+        if len(answer.body) < JOINED_BYTES:
+            self.transport.write(b"%sdate: %s\r\n%s%s" % (*head, answer.body))
+        else:
+            self.transport.writelines((b"%sdate: %s\r\n%s" % head, answer.body))
+
     def _keep_alive(self, seconds: float | None = None) -> None:
         seconds = self.timeout_keep_alive if seconds is None else seconds
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
@@ -156,7 +164,7 @@ class DeltaProtocol(HttpToolsProtocol):
         """Without the application."""
         self._answered_at = self.loop.time()
         if len(answer.body) <= SMALL_BYTES:
-            self._write(answer)
+            self.write_whole(answer)
         else:
             self._waiting, self._on_its_way = answer, answer.body
             self._outflow.begin(answer.body)
@@ -166,7 +174,7 @@ class DeltaProtocol(HttpToolsProtocol):
         """At its turn, unless it was written sooner."""
         answer, self._waiting = self._waiting, None
         if answer is not None and not self.transport.is_closing():
-            self._write(answer)
+            self.write_whole(answer)
             if not self.flow.write_paused:
                 self._is_taken()
 
@@ -187,7 +195,7 @@ class DeltaProtocol(HttpToolsProtocol):
         if cycle.disconnected:
             return True
         cycle.response_started, cycle.waiting_for_100_continue = True, False
-        self._write(answer)
+        self.write_whole(answer)
         if self.flow.write_paused:
             await self.flow.drain()
         cycle.response_complete = True
@@ -196,13 +204,6 @@ class DeltaProtocol(HttpToolsProtocol):
             self.transport.close()
         cycle.on_response()
         return True
-
-    def _write(self, answer: Wire) -> None:
-        head = answer.status_line, self.server_state.default_headers[0][1], answer.lines
-        if len(answer.body) < JOINED_BYTES:
-            self.transport.write(b"%sdate: %s\r\n%s%s" % (*head, answer.body))
-        else:
-            self.transport.writelines((b"%sdate: %s\r\n%s" % head, answer.body))
 
     def _may_be_repeated(self) -> bool:
         return self.cycle is not None and self.cycle.keep_alive and self.scope["method"] == "GET"

@@ -64,7 +64,7 @@ class RepairQuery:
 @lru_cache(maxsize=4096)
 def parse_query(query_string: bytes, names: StoreNames) -> DeltaQuery:
     """Raises the 400 problems."""
-    given = given_parameters(query_string, _PARAMETERS)
+    given = given_parameters(query_string, PARAMETERS)
     if "page" in given:
         if len(given) > 1:
             raise bad_request("parameter-invalid", "The parameter 'page' stands alone.")
@@ -80,7 +80,7 @@ def parse_query(query_string: bytes, names: StoreNames) -> DeltaQuery:
     )
 
 
-_PARAMETERS = {"since", "page", "limit", "objects", "versions", "reasons", "envelope", "wait"}
+PARAMETERS = {"since", "page", "limit", "objects", "versions", "reasons", "envelope", "wait"}
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""What the guide and the README name exists: jobs, checks, settings, run configs, commands, pictures, paths."""
+"""Everything that the guide and the README name exists: jobs, checks, settings, run configs, commands, pictures."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def section(title: str) -> str:
 
 
 def first_cells(table: str) -> set[str]:
-    """What stands in backquotes in the first column."""
+    """Names in backquotes in the first column."""
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return {name for cell in rows for name in re.findall(r"`([^`]+)`", cell)}
 
 
-def test_the_guide_tells_of_each_job_and_of_no_other() -> None:
+def test_the_guide_lists_exactly_the_jobs_that_exist() -> None:
     assert first_cells(section("Jobs")) == JOBS
 
 
-def test_the_guide_tells_what_to_do_for_each_check() -> None:
+def test_the_guide_says_what_to_do_for_each_check() -> None:
     checks = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     assert first_cells(section("Checks")) == checks
 
 
-def test_each_setting_of_the_guide_is_read_and_each_of_the_pipelines_is_in_it() -> None:
+def test_the_guide_lists_all_settings_of_the_pipeline_and_none_that_is_not_read() -> None:
     listed = first_cells(section("Settings"))
     code = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "orchestration").rglob("*.py"))
     assert not {name for name in listed if f'"{name}"' not in code}
@@ -49,7 +49,7 @@ def test_each_setting_of_the_guide_is_read_and_each_of_the_pipelines_is_in_it() 
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_jobs_that_commands_name_exist(name: str) -> None:
+def test_jobs_named_in_commands_exist(name: str) -> None:
     named = set(re.findall(r" -j (\w+)", TEXTS[name])) | set(re.findall(r"\*\*Jobs\*\* →\s+`(\w+)`", TEXTS[name]))
     assert named - {"NAME"}
     assert named - {"NAME"} <= JOBS
@@ -69,7 +69,7 @@ def test_a_run_config_is_accepted_by_the_job_with_that_operation(config: dict[st
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_modules_and_targets_that_commands_name_exist(name: str) -> None:
+def test_modules_and_make_targets_named_in_commands_exist(name: str) -> None:
     modules = set(re.findall(r"-m ([a-z_]+(?:\.[a-z_]+)*)", TEXTS[name]))
     assert modules
     assert not [module for module in modules if importlib.util.find_spec(module) is None]
@@ -84,7 +84,7 @@ def test_pictures_and_linked_files_exist(name: str) -> None:
     assert not missing
 
 
-def test_each_picture_of_the_guide_is_small_and_taken_by_a_test_of_the_ui() -> None:
+def test_each_picture_of_the_guide_is_small_and_taken_by_a_ui_test() -> None:
     pictures = re.findall(r"\(images/([\w-]+)\.png\)", GUIDE)
     walks = (PROJECT / "tests/ui/test_desk.py").read_text(encoding="utf-8")
     for picture in pictures:
@@ -92,6 +92,6 @@ def test_each_picture_of_the_guide_is_small_and_taken_by_a_test_of_the_ui() -> N
         assert (PROJECT / f"docs/images/{picture}.png").stat().st_size <= MAX_PICTURE_BYTES, picture
 
 
-def test_no_text_needs_anything_of_the_machine_it_was_written_on() -> None:
+def test_no_text_refers_to_paths_of_the_machine_it_was_written_on() -> None:
     for text in TEXTS.values():
         assert not re.findall(r"/work/|\.\./shared|/tmp/", text)

@@ -1,4 +1,4 @@
-"""A trace leads from the edit in the CRM to the answers that bring it to devices."""
+"""A trace connects an edit in the CRM with the answers that bring it to devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EDITED = datetime(2026, 11, 24, 6, 0, 0)  # noqa: DTZ001 (the warehouse keeps UT
 
 
 class Collector(HTTPServer):
-    """Keeps the spans that it is sent, by name."""
+    """Keeps received spans by name."""
 
     def __init__(self) -> None:
         self.spans: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def test_edit_publication_and_delivery_are_one_trace(
+def test_an_edit_its_publication_and_its_delivery_are_one_trace(
     warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracing.delivery_tracer.cache_clear()
@@ -99,7 +99,7 @@ def test_edit_publication_and_delivery_are_one_trace(
     assert root.start_time_unix_nano == waiting.start_time_unix_nano
 
 
-def test_nothing_is_traced_unless_an_exporter_is_named(
+def test_nothing_is_traced_unless_an_exporter_is_configured(
     warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracing.delivery_tracer.cache_clear()

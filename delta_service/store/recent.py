@@ -52,6 +52,11 @@ class Recent:
     size_bytes: int
     _operations: list[_Operations]
 
+    @property
+    def row_count(self) -> int:
+        """How many rows are known to have changed."""
+        return len(self._operations)
+
     def start_of(self, seq: int) -> int | None:
         """The earliest publication with the same difference, so that it names them all; None where it is not known."""
         place = bisect_right(self.starts, seq)

@@ -27,6 +27,8 @@ class DeltaStoreWriter:
     """
 
     def __init__(self, location: StoreLocation) -> None:
+        self.location = location
+        """Where the store is; a URL may hold a password: never to be logged."""
         self._connection = engine_at(location).open_writer()
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed: the
 
 
 def copied_modules(folder: Path) -> Path:
-    """A copy that Node takes for modules; a browser needs no such telling, so the page has no package.json."""
+    """A copy with the package.json that Node needs to load the scripts as modules; browsers do not need it."""
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder

@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
 from tests.e2e.oracle import Oracle
-from tests.e2e.system import PROJECT, System, running_system, wait_until
+from tests.e2e.system import PROJECT, System, running_system
+from tests.waiting import wait_until
 
 CHROMIUM = shutil.which("chromium")
 ARTIFACTS = PROJECT / "test-artifacts"
@@ -19,7 +20,7 @@ ARTIFACTS = PROJECT / "test-artifacts"
 ABSENT = "chromium is not installed: the device page is NOT tested"
 if CHROMIUM is None:
     warnings.warn(ABSENT, stacklevel=1)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=ABSENT)]
+pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.skipif(CHROMIUM is None, reason=ABSENT)]
 
 SYNCED = "body[data-state=synced][data-identical=true]"
 PATIENCE_MS = 30_000
@@ -106,7 +107,7 @@ def test_a_first_sync_shows_the_territory_and_proves_it_identical(page: Page, sy
     assert page.inner_text("#found") == "0 accounts found"
 
 
-def test_a_realignment_leaves_one_device_and_arrives_on_the_other_without_a_reload(page: Page, system: System) -> None:
+def test_realigned_accounts_move_from_one_device_to_the_other_without_a_reload(page: Page, system: System) -> None:
     left, right = territories(system)[:2]
     page.goto(f"{system.service}/device/pair.html?left={left}&right={right}#token={token(system)}")
     wait_until(lambda: len([f for f in page.frames if "index.html" in f.url]) == 2, 10, "two devices")
@@ -127,7 +128,7 @@ def test_a_realignment_leaves_one_device_and_arrives_on_the_other_without_a_relo
         assert marked == set(moved)
 
 
-def test_the_device_outlives_the_service_and_resumes_from_its_own_database(page: Page, system: System) -> None:
+def test_the_device_survives_a_restart_of_the_service_and_resumes_from_its_database(page: Page, system: System) -> None:
     territory = territories(system)[1]
     open_device(page, system, territory)
     system.kill("service")
@@ -141,7 +142,7 @@ def test_the_device_outlives_the_service_and_resumes_from_its_own_database(page:
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "999999"])
-def test_a_cursor_made_invalid_is_healed_without_loading_everything(page: Page, system: System, cursor: str) -> None:
+def test_an_invalid_cursor_is_repaired_without_loading_everything(page: Page, system: System, cursor: str) -> None:
     territory = territories(system)[2]
     open_device(page, system, territory)
     in_database(page, territory, f'database.objectStore("sync").put("{cursor}", "cursor")')
@@ -151,7 +152,7 @@ def test_a_cursor_made_invalid_is_healed_without_loading_everything(page: Page, 
     assert "loaded" not in page.inner_text("#log")
 
 
-def test_rows_that_the_device_lost_are_noticed_and_repaired(page: Page, system: System) -> None:
+def test_rows_lost_on_the_device_are_detected_and_repaired(page: Page, system: System) -> None:
     territory = territories(system)[2]
     open_device(page, system, territory)
     in_database(page, territory, 'database.objectStore("rows").delete(IDBKeyRange.bound(["order"], ["order", []]))')
@@ -163,7 +164,7 @@ def test_rows_that_the_device_lost_are_noticed_and_repaired(page: Page, system: 
     assert shown_counts(page) == expected_counts(system, territory)
 
 
-def test_a_device_whose_token_lost_the_territory_keeps_none_of_its_rows(page: Page, system: System) -> None:
+def test_a_device_whose_token_lost_the_territory_deletes_its_rows(page: Page, system: System) -> None:
     lost, kept = territories(system)[:2]
     open_device(page, system, lost)
     page.goto(f"{system.service}/device/?territory={lost}&again#token={system.token(kept)}")
@@ -173,7 +174,7 @@ def test_a_device_whose_token_lost_the_territory_keeps_none_of_its_rows(page: Pa
     assert rows_left == 0
 
 
-def test_without_a_good_token_nothing_is_shown_but_the_question_for_one(page: Page, system: System) -> None:
+def test_without_a_valid_token_only_the_token_form_is_shown(page: Page, system: System) -> None:
     page.goto(f"{system.service}/device/#token=nonsense")
     page.wait_for_selector("body[data-state=refused]", timeout=PATIENCE_MS)
     assert page.is_visible("#token-form")

@@ -1,4 +1,4 @@
-"""Row texts as served, versions, digests and buckets as published."""
+"""The page's scripts extract row texts exactly, and compute versions, digests and buckets as published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.browser.node import copied_modules, needs_node, run_node
 from tests.e2e.device import digest_of
 
-pytestmark = needs_node
+pytestmark = [pytest.mark.processes, needs_node]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ give(given.map(parse));
 """
 
 
-def test_row_texts_come_out_exactly_as_they_were_served(modules: Path) -> None:
+def test_row_texts_are_extracted_exactly_as_served(modules: Path) -> None:
     rows = [
         r'{"accountId":"A","name":"K\u00e4the \"Zum L\\öwen\\\\\" {[,]}","revenue":1200.50,"x":null}',
         '{"accountId": "B", "nested": {"a": [1, {"b": "]"}]}, "big": 1e400}',
@@ -49,7 +49,7 @@ def test_row_texts_come_out_exactly_as_they_were_served(modules: Path) -> None:
     ]
 
 
-def test_an_answer_cut_off_anywhere_is_an_error_never_fewer_rows(modules: Path) -> None:
+def test_a_truncated_answer_is_an_error_wherever_it_is_cut(modules: Path) -> None:
     body = '{"account":{"insert":[{"accountId":"A","name":"x\\"y"}],"update":[],"deleted":[]},"order":{"insert":[]}}'
     answers = node(modules, ENTRIES, [body[:length] for length in range(len(body))])
     assert set(answers) == {"SyntaxError"}

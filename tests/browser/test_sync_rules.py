@@ -1,4 +1,4 @@
-"""What the device asks, applies, waits and gives up, answer by answer."""
+"""What the device requests and applies, when it waits and when it stops, for given sequences of answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.browser.node import copied_modules, needs_node, run_node
 from tests.e2e.device import digest_of
 
-pytestmark = needs_node
+pytestmark = [pytest.mark.processes, needs_node]
 
 View = dict[str, str]
 """Accounts: id to text."""
@@ -97,7 +97,7 @@ def play(modules: Path) -> Any:
     return run
 
 
-def test_a_first_sync_takes_all_pages_in_one_transaction_and_then_lets_the_server_hold(play: Any) -> None:
+def test_a_first_sync_applies_all_pages_in_one_transaction_and_then_long_polls(play: Any) -> None:
     played = play(
         page_before("/v1/page2", body(A)),
         last_page("c1", A | B, body(B), Sync_Mode="replace"),
@@ -112,7 +112,7 @@ def test_a_first_sync_takes_all_pages_in_one_transaction_and_then_lets_the_serve
     assert played.rows == A | B
 
 
-def test_a_page_that_does_not_come_leaves_everything_as_it_was(play: Any) -> None:
+def test_a_page_that_does_not_arrive_changes_nothing(play: Any) -> None:
     played = play(page_before("/v1/page2", body(B)), {"unreachable": True}, held=A, cursor="c1")
     assert played.transactions == []
     assert played.rows == A
@@ -129,14 +129,14 @@ def test_a_page_that_does_not_come_leaves_everything_as_it_was(play: Any) -> Non
     ],
     ids=["cut off", "no next page", "no digests"],
 )
-def test_an_answer_that_is_not_whole_is_not_applied(play: Any, broken: Answer) -> None:
+def test_an_incomplete_answer_is_not_applied(play: Any, broken: Answer) -> None:
     played = play(broken, last_page("c2", A | B, body(B)), held=A, cursor="c1")
     assert played.asked[:2] == [f"{SINCE}c1", f"{SINCE}c1"]
     assert len(played.transactions) == 1
     assert played.rows == A | B
 
 
-def test_a_snapshot_removes_what_it_does_not_list_and_tells_only_what_changed(play: Any) -> None:
+def test_a_snapshot_removes_unlisted_rows_and_reports_only_changes(play: Any) -> None:
     changed = {"B": row("B", "new")}
     played = play(
         problem(410, "cursor-expired", "snapshot"),
@@ -157,7 +157,7 @@ def test_a_snapshot_removes_what_it_does_not_list_and_tells_only_what_changed(pl
         problem(400, "cursor-malformed"),
     ],
 )
-def test_a_lost_cursor_is_healed_by_comparing_not_by_loading_everything(play: Any, lost: Answer) -> None:
+def test_an_unusable_cursor_is_repaired_by_reconciling_without_loading_everything(play: Any, lost: Answer) -> None:
     compared = {"cursor": "c9", "differing": {"account": list(range(256))}}
     played = play(
         lost,
@@ -173,7 +173,7 @@ def test_a_lost_cursor_is_healed_by_comparing_not_by_loading_everything(play: An
     assert played.cursor == "c9"
 
 
-def test_a_page_that_expired_is_asked_again_from_the_old_cursor(play: Any) -> None:
+def test_after_an_expired_page_the_device_starts_again_from_its_cursor(play: Any) -> None:
     played = play(
         page_before("/v1/page2", body(B)),
         problem(410, "page-expired", "restart"),
@@ -185,7 +185,9 @@ def test_a_page_that_expired_is_asked_again_from_the_old_cursor(play: Any) -> No
 
 
 @pytest.mark.parametrize("drifted", [A, A | {"B": row("B", "drifted")}], ids=["a row is missing", "a row differs"])
-def test_what_differs_is_repaired_by_parts_then_whole_then_with_patience(play: Any, drifted: View) -> None:
+def test_a_difference_is_repaired_by_reconcile_then_by_snapshot_then_by_a_later_snapshot(
+    play: Any, drifted: View
+) -> None:
     wrong = last_page("c2", A | B)
     compared = {"cursor": "c2", "differing": {"account": []}}
     played = play(
@@ -203,7 +205,7 @@ def test_what_differs_is_repaired_by_parts_then_whole_then_with_patience(play: A
     assert played.rows == A | B
 
 
-def test_a_wait_that_the_server_asks_for_is_kept_and_others_grow(play: Any) -> None:
+def test_retry_after_is_respected_and_other_waits_grow(play: Any) -> None:
     played = play(problem(429, "rate-limited", Retry_After="7"), held=A, cursor="c1")
     assert 7000 <= played.sleeps_ms[0] <= 8750
     played = play(*[problem(503, "store-unavailable")] * 9, held=A, cursor="c1")
@@ -214,21 +216,21 @@ def test_a_wait_that_the_server_asks_for_is_kept_and_others_grow(play: Any) -> N
     assert played.rows == A
 
 
-def test_a_server_that_does_not_hold_is_not_asked_without_pause(play: Any) -> None:
+def test_a_server_without_long_polls_is_polled_with_pauses(play: Any) -> None:
     played = play(*[last_page(f"c{n}", A) for n in range(2, 5)], held=A, cursor="c1")
     assert played.asked == [f"{SINCE}c1", f"{SINCE}c2&wait=25", f"{SINCE}c3&wait=25"]
     assert len(played.sleeps_ms) == 2
     assert all(30_000 <= sleep_ms <= 37_500 for sleep_ms in played.sleeps_ms)
 
 
-def test_a_token_that_ran_out_stops_the_device_with_its_rows(play: Any) -> None:
+def test_an_expired_token_stops_the_device_and_keeps_its_rows(play: Any) -> None:
     played = play(problem(401, "unauthorized"), last_page("c2", A), held=A, cursor="c1")
     assert played.asked == [f"{SINCE}c1"]
     assert played.rows == A
     assert played.transactions == []
 
 
-def test_a_device_that_may_no_longer_see_its_territory_is_wiped(play: Any) -> None:
+def test_a_device_that_lost_access_to_its_territory_is_wiped(play: Any) -> None:
     played = play(problem(403, "scope-denied"), last_page("c2", A), held=A, cursor="c1")
     assert played.asked == [f"{SINCE}c1"]
     assert played.rows == {}

@@ -1,4 +1,4 @@
-"""The real service as a process, over a store that random publications fill."""
+"""The real service as a process, over a store that is filled by random publications."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.clients.publications import Publications
 from tests.delta_service.conftest import token
-from tests.delta_service.test_process import serving
+from tests.delta_service.processes import serving
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Served:
         return str(self.http.base_url)
 
     def step(self, count: int = 1) -> None:
-        """Publish, and wait until the service has noticed."""
+        """Publish, and wait until the service serves it."""
         for _ in range(count):
             self.publications.step()
         self.publications.await_served(self.http)
@@ -46,7 +46,7 @@ def served(home: Path, seed: int, accounts: int) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service with some 300 rows in three territories, which goes on from test to test."""
+    """A service with some 300 rows in three territories, shared by the tests of a module."""
     with served(tmp_path_factory.mktemp("home"), seed=7, accounts=100) as running:
         yield running
 

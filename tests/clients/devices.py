@@ -1,9 +1,10 @@
-"""The reference client as the tests use it: over a line with a meter, on a file that can be looked at and damaged."""
+"""The reference client over a transport that counts bytes, and access to its database file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ View = dict[str, dict[str, str]]
 
 
 class Line(httpx.BaseTransport):
-    """The network, with a meter; ``cut_after`` requests nothing comes through, ``answer`` may replace answers."""
+    """A transport that counts bytes. After ``cut_after`` requests it fails; ``answer`` can replace answers."""
 
     def __init__(self) -> None:
-        self.inner = httpx.HTTPTransport()
         self.requests: list[httpx.Request] = []
         self.transferred_bytes = 0
         self.cut_after: int | None = None
         self.answer: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
+
+    @cached_property
+    def inner(self) -> httpx.HTTPTransport:
+        """The real network. It takes long to make, and some tests never use it."""
+        return httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if self.cut_after is not None:
@@ -55,7 +60,8 @@ def device(
     **options: Any,
 ) -> Iterator[tuple[Device, Database]]:
     with Connection(service.url, token or bearer(*territories), line) as connection, Database(path) as database:
-        yield Device(connection, database, route, **({"page_rows": 20, "sleep": lambda _: None} | options)), database
+        settings: dict[str, Any] = {"page_rows": 20, "sleep": lambda _: None} | options
+        yield Device(connection, database, route, **settings), database
 
 
 def rows_in(path: Path) -> View:

@@ -1,4 +1,4 @@
-"""Random publications of a small CRM into a real store, and what each territory must then hold: the oracle."""
+"""Random publications of a small CRM into a real store, and the rows that each territory must then have: the oracle."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import httpx
 
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY, Row, World, change_set, full_copy
-from tests.delta_service.test_process import wait_until
+from tests.waiting import wait_until
 
 TERRITORIES = ("T1", "T2", "T3")
+NOTICE_SECONDS = 20
+"""Within which the service notices a publication."""
 NAMES = ["Käthe & Söhne", 'Zum "Löwen"', "山田医院", "back\\slash", "O'Hara", "tab\tand\nline"]
 
 
@@ -27,7 +29,7 @@ class Record:
     accounts: list[str] = field(default_factory=list)
     name: str = ""
     amount: str | None = None
-    """A decimal with the digits that are to be served."""
+    """A decimal number, written as it is to be served."""
 
 
 class Publications:
@@ -53,13 +55,13 @@ class Publications:
         self.writer.close()
 
     def step(self) -> None:
-        """A publication of some random changes, sometimes of none that anybody sees."""
+        """Publish some random changes, which sometimes no territory sees."""
         for _ in range(self.random.randrange(1, 8)):
             self.random.choice((self._create, self._edit, self._edit, self._delete, self._move, self._link))()
         self.publish()
 
     def realign(self, before: str, after: str, share: float) -> None:
-        """Move a share of a territory's accounts, and all that hangs on them."""
+        """Move a share of a territory's accounts with the records under them."""
         for record in self.records.values():
             if record.place == before and self.random.random() < share:
                 record.place = after
@@ -72,11 +74,11 @@ class Publications:
         self.world = world
 
     def lapse(self) -> None:
-        """Forget all history: every cursor but the newest is too old."""
+        """Prune all history: every cursor but the newest has expired."""
         self.writer.prune(self.seq, self.seq)
 
     def rebuild(self) -> None:
-        """The store is built anew, and its history is lost: a new epoch begins, with the same rows."""
+        """Rebuild the store without its history: a new epoch with the same rows."""
         identity = replace(IDENTITY, epoch="epoch-2", cursor_key=b"another key of thirty-two bytes.")
         self.writer.replace(full_copy([World(), self.world], TERRITORIES, identity))
         self.seq = 1
@@ -89,8 +91,12 @@ class Publications:
         return found
 
     def await_served(self, http: httpx.Client) -> None:
-        """Until the service has noticed the newest publication."""
-        wait_until(lambda: http.get("/readyz").json().get("publishedSeq") == self.seq, "the newest publication")
+        """Wait until the service serves the newest publication."""
+        wait_until(
+            lambda: http.get("/readyz").json().get("publishedSeq") == self.seq,
+            NOTICE_SECONDS,
+            f"publication {self.seq} is served",
+        )
 
     def _create(self) -> None:
         self._made += 1

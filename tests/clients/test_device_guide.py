@@ -1,4 +1,4 @@
-"""What the device guide says is true: a way out of each code, SQL that runs, Swift that parses, a true example."""
+"""The device guide is correct: advice for each error code, SQL that runs, Swift that parses, a correct example."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ CONTRACT = {
 
 
 def codes_of_the_service() -> set[str]:
-    """Constants that stand where a code is given."""
+    """Constants that the code passes as problem codes."""
     places = {"ProblemError": 1, "bad_request": 0, "_number": 5}
-    codes = set()
+    codes: set[str] = set()
     for path in (PROJECT / "delta_service").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in places:
                 given = node.args[places[node.func.id] :][:1]
-                codes |= {argument.value for argument in given if isinstance(argument, ast.Constant)}
+                values = [argument.value for argument in given if isinstance(argument, ast.Constant)]
+                codes |= {value for value in values if isinstance(value, str)}
     return codes
 
 
@@ -48,7 +49,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 
 
-def test_the_guides_tables_and_statements_run_and_do_what_it_says() -> None:
+def test_the_guides_sql_runs_and_does_what_the_guide_says() -> None:
     device = apsw.Connection(":memory:")
     for block in blocks("sql"):
         device.execute(block)
@@ -77,7 +78,7 @@ def parsed(swift: str) -> Node:
 
 
 def faults(node: Node) -> Iterator[str]:
-    """Where the text is not Swift, by line within it."""
+    """Syntax errors, with their line in the snippet."""
     if node.is_error or node.is_missing:
         yield f"line {node.start_point.row + 1}: {node}"
     for child in node.children:
@@ -85,9 +86,9 @@ def faults(node: Node) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("snippet", blocks("swift"), ids=lambda snippet: snippet.splitlines()[0])
-def test_each_swift_snippet_is_swift(snippet: str) -> None:
+def test_each_swift_snippet_parses(snippet: str) -> None:
     assert list(faults(parsed(snippet))) == []
-    # The parser finds what a slip of the pen leaves behind.
+    # The parser finds typical mistakes.
     assert list(faults(parsed(snippet.replace("}", "", 1))))
     assert list(faults(parsed(snippet.replace("func ", "funk ", 1))))
 
@@ -101,7 +102,7 @@ def strings(node: Node) -> Iterator[str]:
         yield from strings(child)
 
 
-def test_each_statement_in_a_swift_snippet_runs_on_the_guides_tables() -> None:
+def test_each_sql_statement_in_a_swift_snippet_runs_on_the_guides_tables() -> None:
     device = apsw.Connection(":memory:")
     for block in blocks("sql"):
         device.execute(block)
@@ -125,7 +126,7 @@ def test_the_worked_example_is_the_published_one() -> None:
     assert f"`{first['part']}`" in GUIDE
 
 
-def test_no_lock_file_says_where_a_package_comes_from() -> None:
+def test_no_lock_file_names_a_registry() -> None:
     for lock in (PROJECT / "docs/clients").glob("*/package-lock.json"):
         packages = json.loads(lock.read_text())["packages"]
         assert not [name for name, package in packages.items() if "resolved" in package]

@@ -1,4 +1,4 @@
-"""Other people's clients, with the adapters of docs/clients, against the real service: the oracle's exact rows."""
+"""WatermelonDB and RxDB with the adapters of docs/clients, against the real service: they hold the oracle's rows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import pytest
 
 from delta_client.digest import version_of
 from tests.clients.conftest import Served, bearer, served
-from tests.delta_service.test_process import wait_until
+from tests.clients.publications import NOTICE_SECONDS
 from tests.e2e.system import PROJECT
+from tests.waiting import wait_until
 
 CLIENTS = PROJECT / "docs/clients"
 DRIVERS = Path(__file__).parent / "drivers"
@@ -29,7 +30,10 @@ T1 = "/v1/territories/T1"
 
 if NODE is None or NPM is None:
     warnings.warn("node and npm are not installed: WatermelonDB and RxDB are NOT tested", stacklevel=1)
-pytestmark = pytest.mark.skipif(NODE is None or NPM is None, reason="node and npm are not installed")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(NODE is None or NPM is None, reason="node and npm are not installed"),
+]
 
 
 class Driver:
@@ -39,7 +43,7 @@ class Driver:
         self._process = process
 
     def __call__(self, command: str, argument: object = None) -> Any:
-        """Fails when the library complained of anything."""
+        """Raises AssertionError if the library reported any problem."""
         answer, complaints = self.ask(command, argument)
         assert complaints == []
         return answer
@@ -50,7 +54,7 @@ class Driver:
         self._process.stdin.write(json.dumps({"command": command, "argument": argument}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        assert line, "the driver has ended; its words are above"
+        assert line, "the driver has ended; its output is above"
         document = json.loads(line)
         return document.get("answer"), document["complaints"]
 
@@ -60,7 +64,7 @@ def installed(name: str, factory: pytest.TempPathFactory) -> Path:
     folder = factory.mktemp("clients") / name
     shutil.copytree(CLIENTS / name, folder)
     shutil.copy(CLIENTS / "delta-api.mjs", folder.parent)
-    # The drivers lie beside the adapter, and find what it finds.
+    # The driver is in the adapter's folder, so that both find the same packages.
     (folder / "delta-api.mjs").write_text('export * from "../delta-api.mjs";\n')
     shutil.copy(DRIVERS / "serve.mjs", folder)
     shutil.copy(DRIVERS / f"{name}.mjs", folder / "driver.mjs")
@@ -154,7 +158,11 @@ def lapse(service: Served) -> None:
     """Forget all history, and wait until the service has noticed."""
     service.publications.lapse()
     header = {"Authorization": f"Bearer {bearer('T1')}"}
-    wait_until(lambda: service.http.get("/v1/delta?since=1", headers=header).status_code == 410, "the horizon")
+    wait_until(
+        lambda: service.http.get("/v1/delta?since=1", headers=header).status_code == 410,
+        NOTICE_SECONDS,
+        "the history is forgotten",
+    )
 
 
 @pytest.mark.parametrize("batch_size", ["7", "1000"])
@@ -171,9 +179,9 @@ def test_rxdb_follows_random_publications_by_server_sent_events(rxdb: Path, serv
 
 
 def assert_follows(client: Driver, service: Served, *territories: str) -> None:
-    """By itself, nobody asks it to."""
+    """The client gets the rows without being told to sync."""
     wanted = expected(service, *territories, versions=True)
-    wait_until(lambda: rows_of(client("rows")) == wanted, "RxDB to have the oracle's rows")
+    wait_until(lambda: rows_of(client("rows")) == wanted, NOTICE_SECONDS, "RxDB has the oracle's rows")
 
 
 def test_rxdb_survives_a_lapse_and_a_revocation(rxdb: Path, service: Served) -> None:
@@ -188,7 +196,7 @@ def test_rxdb_survives_a_lapse_and_a_revocation(rxdb: Path, service: Served) -> 
         client("token", bearer("T2"))
         client("stop")
         client("start")
-        wait_until(lambda: rows_of(client("rows")) == {}, "RxDB to be wiped")
+        wait_until(lambda: rows_of(client("rows")) == {}, NOTICE_SECONDS, "RxDB is wiped")
         client("token", bearer("T1"))
         client("stop")
         client("start")
@@ -198,8 +206,8 @@ def test_rxdb_survives_a_lapse_and_a_revocation(rxdb: Path, service: Served) -> 
 def test_rxdb_keeps_no_row_of_pages_that_could_not_be_completed(rxdb: Path, service: Served) -> None:
     with driving(rxdb, service, bearer("T1"), BATCH_SIZE="7") as client:
         client("startWithHeldPages")
-        wait_until(lambda: client("heldPages") == 3, "the second pages to be asked for")
-        # The first pages are there, and what is in them has to go without any delta that says so.
+        wait_until(lambda: client("heldPages") == 3, NOTICE_SECONDS, "the second pages are requested")
+        # Rows of the first pages are there, and have to be removed although no delta deletes them.
         assert rows_of(client("rows"))
         service.publications.realign("T1", "T3", 0.9)
         service.publications.await_served(service.http)

@@ -1,4 +1,4 @@
-"""The reference client against the real service: whatever happens to it, it ends with the oracle's exact rows."""
+"""The reference client against the real service: after any interruption it ends with exactly the oracle's rows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from delta_client.database import ConcurrentUseError, Database
 from delta_client.device import Step
 from tests.clients.conftest import Served, bearer
 from tests.clients.devices import Line, device, pulled, rows_in
-from tests.delta_service.test_process import wait_until
+from tests.clients.publications import NOTICE_SECONDS
+from tests.waiting import wait_until
 
 CRASHES = int(os.environ.get("DELTA_CLIENT_CRASHES", "10"))
 T1 = "/v1/territories/T1"
+
+pytestmark = pytest.mark.processes
 
 
 def test_after_every_random_publication_the_device_has_the_exact_rows_as_served(service: Served, file: Path) -> None:
@@ -37,7 +40,7 @@ def test_after_every_random_publication_the_device_has_the_exact_rows_as_served(
     assert pulled(service, file, "T1", route=T1).operations == 0
 
 
-def test_a_scope_that_changes_is_one_ordinary_delta(service: Served, file: Path) -> None:
+def test_a_changed_scope_takes_one_ordinary_delta(service: Served, file: Path) -> None:
     for scope in (["T1"], ["T1", "T2"], ["T2", "T3"], ["T3"], [], ["T1", "T3"]):
         outcome = pulled(service, file, *scope)
         assert outcome.steps == (Step.DELTA,)
@@ -55,7 +58,9 @@ def test_a_device_that_changes_from_one_territory_to_another_keeps_what_both_see
     assert "since" in line.requests[0].url.params
 
 
-def test_a_first_sync_that_was_cut_goes_on_at_the_next_page_at_its_own_publication(service: Served, file: Path) -> None:
+def test_an_interrupted_first_sync_resumes_at_the_next_page_of_the_same_publication(
+    service: Served, file: Path
+) -> None:
     line = Line()
     line.cut_after = 3
     with device(service, file, "T1", "T2", line=line) as (client, database):
@@ -76,7 +81,7 @@ def test_a_first_sync_that_was_cut_goes_on_at_the_next_page_at_its_own_publicati
     assert rows_in(file) == service.publications.view(["T1", "T2"])
 
 
-def test_a_page_that_can_no_longer_be_read_is_asked_again_from_the_cursor(service: Served, file: Path) -> None:
+def test_after_a_page_expired_the_device_starts_again_from_its_cursor(service: Served, file: Path) -> None:
     service.publications.realign("T3", "T1", 0.5)
     service.publications.await_served(service.http)
     pulled(service, file, "T1")
@@ -88,7 +93,7 @@ def test_a_page_that_can_no_longer_be_read_is_asked_again_from_the_cursor(servic
         client.sync(patience_seconds=0)
     service.step()
     service.publications.writer.prune(0, service.publications.seq)
-    wait_until(lambda: page_is_gone(service, file), "the service to notice")
+    wait_until(lambda: page_is_gone(service, file), NOTICE_SECONDS, "the page is gone")
     assert pulled(service, file, "T1").steps == (Step.DELTA,)
     assert rows_in(file) == service.publications.view(["T1"])
 
@@ -101,7 +106,7 @@ def page_is_gone(service: Served, file: Path) -> bool:
 
 
 @pytest.mark.parametrize("territories", [("T1",), ("T1", "T2")])
-def test_a_staged_answer_of_another_route_or_token_is_given_up(
+def test_a_partly_received_answer_of_another_route_or_token_is_discarded(
     service: Served, file: Path, territories: tuple[str, ...]
 ) -> None:
     line = Line()
@@ -119,22 +124,21 @@ def command(service: Served, file: Path, *options: str) -> list[str]:
 
 def test_a_client_killed_at_random_moments_ends_equal_to_the_oracle(service: Served, file: Path) -> None:
     """``DELTA_CLIENT_CRASHES`` sets how often: 120 crashes stand for two a minute during an hour."""
-    dice = random.Random(5)
+    chance = random.Random(5)
     staged_at_death = 0
     for crash in range(CRASHES):
         process = subprocess.Popen(command(service, file, "--follow"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if crash % 2:
-            # Between any two publications, and while it waits.
+            # It is killed between two publications or while it waits.
             assert process.stdout is not None
             process.stdout.readline()
-            for _ in range(dice.randrange(4)):
+            for _ in range(chance.randrange(4)):
                 service.publications.step()
         else:
-            # In the middle of an answer.
+            # It is killed in the middle of an answer.
             service.publications.realign("T1", "T3", 0.5)
             service.publications.realign("T3", "T1", 1)
-            moment = dice.randrange(1, 30)
-            wait_until(lambda: process.poll() is not None or changes_in(file) >= moment, "the device to begin")  # noqa: B023
+            wait_for_changes(process, file, chance.randrange(1, 30))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, process.stderr and process.stderr.read()
         with Database(file) as database:
@@ -142,14 +146,21 @@ def test_a_client_killed_at_random_moments_ends_equal_to_the_oracle(service: Ser
     service.publications.await_served(service.http)
     done = subprocess.run(command(service, file), capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    if b" by delta\n" in done.stdout:  # it may have finished an older answer first
+    # It may have finished an older answer first.
+    if b" by delta\n" in done.stdout:
         subprocess.run(command(service, file), capture_output=True, timeout=60, check=True)
     assert rows_in(file) == service.publications.view(["T1", "T2"])
-    assert staged_at_death, "no crash met a staged page: the test does not test"
+    assert staged_at_death, "no kill happened while a page was staged, so the test proves nothing"
+
+
+def wait_for_changes(process: subprocess.Popen[bytes], file: Path, count: int) -> None:
+    wait_until(
+        lambda: process.poll() is not None or changes_in(file) >= count, NOTICE_SECONDS, "the device applies an answer"
+    )
 
 
 def changes_in(file: Path) -> int:
-    """Grows with each page that a device stages, and with a first sync's cursor."""
+    """The number of rows, staged and applied; it grows with each page that the device receives."""
     if not file.exists():
         return 0
     try:
@@ -175,7 +186,7 @@ def test_two_processes_on_one_file_do_not_mix_their_answers(service: Served, fil
     assert rows_in(file) == service.publications.view(["T1"])
 
 
-def test_pull_tells_how_it_ended_by_its_exit_code(service: Served, file: Path) -> None:
+def test_the_exit_code_of_pull_says_how_it_ended(service: Served, file: Path) -> None:
     def pull(token: str, *options: str) -> subprocess.CompletedProcess[str]:
         arguments = [sys.executable, "-m", "delta_client", "pull", "--db", str(file), "--url", service.url, *options]
         environment = os.environ | {"DELTA_TOKEN": token}

@@ -1,8 +1,9 @@
-"""What the reference client does about damage, lost cursors, refusals, and answers that cannot be believed."""
+"""How the reference client handles damaged rows, lost cursors, refusals and invalid answers."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,10 +14,11 @@ from delta_client.database import Database, State
 from delta_client.device import DivergedError, RevokedError, Step
 from tests.clients.conftest import Served, served
 from tests.clients.devices import Line, damage, device, pulled, rows_in
-from tests.delta_service.test_process import wait_until
+from tests.waiting import wait_until
 
 T1 = "/v1/territories/T1"
 
+pytestmark = pytest.mark.processes
 
 DAMAGES = {
     "a changed text": "UPDATE row SET body = replace(body, '{', '{ ') WHERE id IN (SELECT id FROM row LIMIT 3)",
@@ -40,7 +42,7 @@ def test_damaged_rows_are_found_by_the_digest_and_repaired(service: Served, file
     assert rows_in(file) == service.publications.view(["T1", "T2"])
 
 
-def test_a_repair_costs_what_is_damaged_not_what_is_held(tmp_path: Path, file: Path) -> None:
+def test_the_cost_of_a_repair_depends_on_the_damage_and_not_on_the_rows_held(tmp_path: Path, file: Path) -> None:
     whole, repair = Line(), Line()
     with served(tmp_path, seed=3, accounts=5_000) as service:
         pulled(service, file, "T1", "T2", line=whole, page_rows=5_000)
@@ -59,22 +61,24 @@ def test_a_lapse_beyond_the_horizon_is_reconciled(service: Served, file: Path) -
     service.step(5)
     service.publications.lapse()
     line = Line()
-    wait_until(lambda: pulled(service, file, "T1", line=line).steps == (Step.DELTA, Step.RECONCILE), "the horizon")
+    wait_until(
+        lambda: pulled(service, file, "T1", line=line).steps == (Step.DELTA, Step.RECONCILE),
+        20,
+        "the history is forgotten",
+    )
     assert rows_in(file) == service.publications.view(["T1"])
     assert pulled(service, file, "T1").steps == (Step.DELTA,)
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "9999999", "c1.eyI.x"])
-def test_a_cursor_that_the_service_does_not_take_is_reconciled(service: Served, file: Path, cursor: str) -> None:
+def test_a_cursor_that_the_service_rejects_is_reconciled(service: Served, file: Path, cursor: str) -> None:
     pulled(service, file, "T1")
     damage(file, f"UPDATE sync SET cursor = '{cursor}'")
     assert pulled(service, file, "T1").steps == (Step.DELTA, Step.RECONCILE)
     assert rows_in(file) == service.publications.view(["T1"])
 
 
-def test_a_history_that_was_lost_costs_the_difference_even_in_the_middle_of_an_answer(
-    tmp_path: Path, file: Path
-) -> None:
+def test_a_rebuilt_store_is_reconciled_even_after_an_interrupted_answer(tmp_path: Path, file: Path) -> None:
     with served(tmp_path, seed=5, accounts=100) as service:
         pulled(service, file, "T1")
         service.publications.realign("T2", "T1", 1)
@@ -92,7 +96,7 @@ def test_a_history_that_was_lost_costs_the_difference_even_in_the_middle_of_an_a
         assert rows_in(file) == service.publications.view(["T1"])
 
 
-def test_a_service_without_reconcile_still_heals_the_device(service: Served, file: Path) -> None:
+def test_without_reconcile_the_device_is_repaired_by_a_snapshot(service: Served, file: Path) -> None:
     pulled(service, file, "T1")
     damage(file, DAMAGES["lost rows"])
     line = Line()
@@ -131,7 +135,7 @@ def test_other_refusals_end_the_sync_and_keep_the_data(service: Served, file: Pa
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
-def test_failures_that_pass_are_waited_for_as_long_as_the_service_asks(
+def test_after_temporary_errors_the_device_waits_as_long_as_the_service_asks(
     service: Served, file: Path, status: int
 ) -> None:
     slept: list[float] = []
@@ -142,6 +146,10 @@ def test_failures_that_pass_are_waited_for_as_long_as_the_service_asks(
     assert 7 <= slept[0] <= 8.75
     assert 0 < slept[1] < 2
     assert rows_in(file) == service.publications.view(["T1"])
+
+
+def answer_with(headers: dict[str, str], body: str, _: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, headers=headers, text=body)
 
 
 def test_an_answer_that_breaks_the_contract_changes_nothing(service: Served, file: Path) -> None:
@@ -167,7 +175,7 @@ def test_an_answer_that_breaks_the_contract_changes_nothing(service: Served, fil
     ]
     for headers, body in broken:
         line = Line()
-        line.answer = lambda _, headers=headers, body=body: httpx.Response(200, headers=headers, text=body)  # type: ignore[misc]
+        line.answer = partial(answer_with, headers, body)
         with (
             pytest.raises(Exception, match=r"answer|header|body|page"),
             device(service, file, "T1", line=line) as (client, _),
@@ -177,7 +185,7 @@ def test_an_answer_that_breaks_the_contract_changes_nothing(service: Served, fil
         assert rows_in(file) == before
 
 
-def test_a_service_whose_digest_cannot_be_reached_is_not_believed(service: Served, file: Path) -> None:
+def test_a_digest_that_never_matches_is_an_error(service: Served, file: Path) -> None:
     line = Line()
 
     def lying(request: httpx.Request) -> httpx.Response | None:

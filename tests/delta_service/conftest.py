@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,16 @@ A1, A2, A3 = ("account", "A1"), ("account", "A2"), ("account", "A3")
 C1, O1 = ("contact", "C1"), ("order", "O1")
 
 
-def world(contents: dict[Row, object], seen: dict[str, list[Row]]) -> World:
+def world(contents: Mapping[Row, object], seen: Mapping[str, list[Row]]) -> World:
+    """From what each row's name says, and the rows that each territory sees."""
     return World(
         {row: body_of(row, content) for row, content in contents.items()},
         frozenset((territory, row) for territory, rows in seen.items() for row in rows),
     )
 
 
-# 1: three accounts. 2: A2 changes, A3 moves south, a contact comes. 3: A2 merges into A1, and only the south changes.
+# Publication 1: three accounts. 2: A2 changes, A3 moves to the south, a contact is created. 3: A2 is merged into A1.
+# 4: A3 changes, which only the south sees.
 WORLDS = [
     World(),
     world({A1: 1, A2: 1, A3: 1}, {"T-NORTH": [A1, A2, A3], "T-SOUTH": []}),
@@ -58,28 +60,31 @@ def token(territories: list[str], *, secret: bytes = SECRET, algorithm: str = "H
     return jwt.encode({key: value for key, value in content.items() if value is not None}, secret, algorithm=algorithm)
 
 
+VALID_CLAIMS = {"aud": "territory-delta", "exp": int(time.time()) + 3600, "territories": ["T-NORTH"]}
+
+
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was logged, of several messages in one each."""
+    """The logged lines; a record may have several."""
     return [line for record in caplog.records for line in record.getMessage().splitlines()]
 
 
 class Device:
-    """A client with a token that remembers nothing, and believes no answer that the service's description has not."""
+    """A client with a token, which checks each answer against the OpenAPI document and keeps nothing."""
 
     def __init__(self, client: httpx.AsyncClient, bearer: str | None) -> None:
         self._client = client
-        self._headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
+        self.headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
 
-    async def get(self, path: str, headers: dict[str, str] | None = None, **parameters: object) -> httpx.Response:
-        """``north`` and ``south`` as paths are their deltas."""
+    async def get(self, path: str, headers: dict[str, str] | None = None, /, **parameters: object) -> httpx.Response:
+        """The paths ``north`` and ``south`` stand for the deltas of these territories."""
         path = {"north": "/v1/territories/T-NORTH/delta", "south": "/v1/territories/T-SOUTH/delta"}.get(path, path)
         query = {key: str(value) for key, value in parameters.items()}
-        answer = await self._client.get(path, params=query or None, headers=self._headers | (headers or {}))
+        answer = await self._client.get(path, params=query or None, headers=self.headers | (headers or {}))
         assert_described(answer)
         return answer
 
     async def post(self, path: str, body: object) -> httpx.Response:
-        answer = await self._client.post(path, json=body, headers=self._headers)
+        answer = await self._client.post(path, json=body, headers=self.headers)
         assert_described(answer)
         return answer
 
@@ -119,19 +124,22 @@ async def service_of(home: Path, writer: DeltaStoreWriter | None, **settings: An
         yield Running(service, writer, client)
 
 
-Scenario = Callable[[Running], Any]
+Scenario = Callable[[Running], Awaitable[None]]
 RunScenario = Callable[..., None]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.processes)]
+
+
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
-    """Tests of the store, or through it, are run on both."""
+    """Tests that use a store run on both."""
     return str(request.param)
 
 
 @pytest.fixture
 def location(engine: str, tmp_path: Path) -> StoreLocation:
-    """Where a store may be made."""
+    """Where a new store can be created."""
     return new_location(engine, tmp_path)
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import httpx
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from delta_service.openapi import openapi_document
 from tests.delta_service.model import OBJECTS

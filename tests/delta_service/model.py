@@ -95,7 +95,11 @@ def change_set(
 def full_copy(worlds: list[World], territories: Iterable[str], identity: StoreIdentity = IDENTITY) -> FullCopy:
     """The history of worlds (``worlds[seq]``) as intervals."""
     territories = list(territories)
-    rows, bodies, versions, visibility, heads = [], [], [], [], []
+    rows: list[CopiedRow] = []
+    bodies: list[CopiedBody] = []
+    versions: list[RowInterval] = []
+    visibility: list[VisibilityInterval] = []
+    heads: list[HeadInterval] = []
     changed_seq = {}
     for number, row in enumerate(sorted({row for world in worlds for row in world.bodies}), start=1):
         rows.append(CopiedRow(*row))

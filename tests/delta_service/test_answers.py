@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import json
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from backports import zstd
@@ -16,6 +18,7 @@ from delta_service.cursor import Anchor, Cursor, decode_cursor
 from delta_service.store.reader import FEW_ROWS
 from tests.delta_service.conftest import A1, A2, A3, C1, WORLDS, Running, RunScenario, world
 from tests.delta_service.model import IDENTITY, OBJECTS, World, body_of, digest_of, full_copy, published_at, version_of
+from tests.waiting import until
 
 ROWS_TO_COMPRESS = [("account", f"B{number}") for number in range(50)]
 
@@ -24,10 +27,10 @@ def _ids(deleted: list[dict[str, str]]) -> list[str]:
     return sorted(entry["rowId"] for entry in deleted)
 
 
-EMPTY = {name: {"insert": [], "update": [], "deleted": []} for name in OBJECTS}
+EMPTY: dict[str, dict[str, list[Any]]] = {name: {"insert": [], "update": [], "deleted": []} for name in OBJECTS}
 
 
-def test_a_first_sync_lists_everything_in_the_original_shape(run: RunScenario) -> None:
+def test_a_first_sync_lists_every_row_as_an_insert(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         answer = await running.device("T-NORTH").get("north")
         assert answer.status_code == 200
@@ -43,7 +46,7 @@ def test_a_first_sync_lists_everything_in_the_original_shape(run: RunScenario) -
     run(scenario)
 
 
-def test_a_delta_has_each_change_once_and_says_why_rows_went(run: RunScenario) -> None:
+def test_a_delta_has_each_change_once_and_gives_the_reason_of_each_delete(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         answer = await running.device("T-NORTH").get("north", since=1, reasons="true")
         assert "sync-mode" not in answer.headers
@@ -61,7 +64,7 @@ def test_a_delta_has_each_change_once_and_says_why_rows_went(run: RunScenario) -
     run(scenario)
 
 
-def test_only_the_net_change_is_told(run: RunScenario) -> None:
+def test_a_delta_contains_only_the_net_change(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         cursor = await device.cursor()
@@ -70,15 +73,15 @@ def test_only_the_net_change_is_told(run: RunScenario) -> None:
         updates = [world({A1: 1, A3: 2, C1: n}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3]}) for n in range(3, 20)]
         await running.publish([*WORLDS, elsewhere, fleeting, *updates])
         changes = (await device.get("north", since=cursor)).json()
-        assert changes["account"] == EMPTY["account"], "A1 went and came back, A2 came and went"
+        assert changes["account"] == EMPTY["account"], "A1 left and came back, A2 came and left"
         assert [row["name"] for row in changes["contact"]["update"]] == ["content 19"]
         await running.publish([*WORLDS, elsewhere, fleeting, *updates, WORLDS[4]])
-        assert (await device.get("north", since=cursor)).json() == EMPTY, "all is as it was"
+        assert (await device.get("north", since=cursor)).json() == EMPTY, "the view is the same as at the cursor"
 
     run(scenario)
 
 
-def test_headers_state_freshness_counts_and_digests_of_the_whole_view(run: RunScenario) -> None:
+def test_headers_give_freshness_counts_and_digests_of_the_whole_view(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         answer = await running.device("T-NORTH").get("north", limit=1)
         digest = digest_of(A1, body_of(A1, 1))
@@ -93,7 +96,7 @@ def test_headers_state_freshness_counts_and_digests_of_the_whole_view(run: RunSc
     run(scenario)
 
 
-def test_versions_are_the_hash_of_the_row_as_served(run: RunScenario) -> None:
+def test_a_version_is_the_hash_of_the_row_as_served(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         answer = await running.device("T-NORTH").get("north", versions="true")
         (row,) = answer.json()["account"]["insert"]
@@ -116,7 +119,7 @@ def test_the_envelope_repeats_the_headers(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_nothing_new_is_empty_moves_the_cursor_on_and_becomes_304(run: RunScenario) -> None:
+def test_an_empty_delta_advances_the_cursor_and_becomes_a_304(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         before = await device.cursor()
@@ -124,7 +127,7 @@ def test_nothing_new_is_empty_moves_the_cursor_on_and_becomes_304(run: RunScenar
         answer = await device.get("north", since=before)
         assert answer.json() == EMPTY
         assert answer.headers["sync-cursor"] != before
-        # Another publication elsewhere does not make a cached answer stale.
+        # A publication in other territories does not make a cached answer stale.
         await running.publish([*WORLDS, WORLDS[4], WORLDS[4]])
         again = await device.get("north", {"If-None-Match": answer.headers["etag"]}, since=before)
         assert again.status_code == 304
@@ -134,16 +137,16 @@ def test_nothing_new_is_empty_moves_the_cursor_on_and_becomes_304(run: RunScenar
     run(scenario)
 
 
-def test_nothing_new_asks_no_store(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_delta_does_not_read_the_store(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         cursor = await device.cursor()
 
         def forbidden(*_: object) -> None:
-            raise AssertionError("the store was asked")
+            raise AssertionError("the store was read")
 
-        monkeypatch.setattr(running.service._pool, "run", forbidden)
-        monkeypatch.setattr(running.service._pool, "run_here", forbidden)
+        monkeypatch.setattr(running.service.readers, "run", forbidden)
+        monkeypatch.setattr(running.service.readers, "run_here", forbidden)
         for since in (cursor, 4):
             answer = await device.get("north", since=since)
             assert answer.json() == EMPTY
@@ -153,7 +156,7 @@ def test_nothing_new_asks_no_store(run: RunScenario, monkeypatch: pytest.MonkeyP
     run(scenario)
 
 
-def test_a_known_delta_becomes_304_too(run: RunScenario) -> None:
+def test_a_delta_that_the_device_has_becomes_a_304(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         answer = await device.get("north", since=1)
@@ -165,7 +168,7 @@ def test_a_known_delta_becomes_304_too(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_a_time_is_rounded_down_to_a_publication_and_says_so(run: RunScenario) -> None:
+def test_a_time_is_rounded_down_to_a_publication_and_marked_inexact(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         expected = (await device.get("north", since=2)).json()
@@ -181,7 +184,7 @@ def test_a_time_is_rounded_down_to_a_publication_and_says_so(run: RunScenario) -
     run(scenario)
 
 
-def test_a_cursor_of_another_scope_gives_the_exact_way_across(run: RunScenario) -> None:
+def test_a_cursor_of_another_scope_gets_the_exact_difference_between_the_scopes(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", "T-SOUTH")
         north = await device.cursor("north")
@@ -209,7 +212,7 @@ def test_all_territories_are_one_view_in_which_a_moved_row_stays(run: RunScenari
     run(scenario)
 
 
-def test_a_lost_territory_gives_deletes_by_id_only(run: RunScenario) -> None:
+def test_losing_a_territory_gives_deletes_with_nothing_but_the_id(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         cursor = await running.device("T-NORTH", "T-SOUTH").cursor("/v1/delta")
         answer = await running.device("T-NORTH").get("/v1/delta", since=cursor)
@@ -223,7 +226,7 @@ def test_a_lost_territory_gives_deletes_by_id_only(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_pages_union_to_the_whole_and_only_the_last_has_the_cursor(run: RunScenario) -> None:
+def test_pages_together_equal_the_whole_answer_and_only_the_last_has_the_cursor(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         whole = (await device.get("north", since=1)).json()
@@ -241,14 +244,14 @@ def test_pages_union_to_the_whole_and_only_the_last_has_the_cursor(run: RunScena
         for name in OBJECTS:
             for operation in ("insert", "update", "deleted"):
                 assert [e for page in found for e in page[name][operation]] == whole[name][operation]
-        # The cursor is at the publication the pages were fixed to, not at the newest.
+        # The cursor is at the publication that the pages show, not at the newest one.
         after = (await device.get("north", since=answer.headers["sync-cursor"])).json()
         assert [row["accountId"] for row in after["account"]["update"]] == ["A1"]
 
     run(scenario)
 
 
-def test_a_subset_of_objects_loses_nothing_of_the_others(run: RunScenario) -> None:
+def test_syncing_some_objects_loses_no_change_of_the_others(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         start = await device.cursor("north", since=1)
@@ -289,7 +292,7 @@ def test_ndjson_has_the_same_operations_and_a_trailer(run: RunScenario, since: d
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
-def test_codings_are_chosen_by_weight_and_never_for_tiny_answers(run: RunScenario, accept: str) -> None:
+def test_the_coding_is_chosen_by_weight_and_tiny_answers_have_none(run: RunScenario, accept: str) -> None:
     big = world(
         {("account", f"B{n}"): "x" * 100 for n in range(50)}, {"T-NORTH": [("account", f"B{n}") for n in range(50)]}
     )
@@ -297,18 +300,18 @@ def test_codings_are_chosen_by_weight_and_never_for_tiny_answers(run: RunScenari
     async def scenario(running: Running) -> None:
         await running.publish([*WORLDS, big])
         device = running.device("T-NORTH")
-        decoders = {"gzip": gzip.decompress, "zstd": lambda body: zstd.ZstdDecompressor().decompress(body)}
+        decoders = {"gzip": gzip.decompress, "zstd": zstd.decompress}
         plain = await device.get("north", {"Accept": accept, "Accept-Encoding": "identity"})
         assert "content-encoding" not in plain.headers
         for wanted, expected in (
             ("zstd, gzip", "zstd"),
             ("gzip", "gzip"),
             ("zstd;q=0.1, gzip;q=0.9", "gzip"),
-            # Many who say that they take anything cannot read zstd.
+            # Many clients that send * cannot read zstd.
             ("*", "gzip"),
         ):
             request = running.client.build_request(
-                "GET", "/v1/delta", headers=device._headers | {"Accept": accept, "Accept-Encoding": wanted}
+                "GET", "/v1/delta", headers=device.headers | {"Accept": accept, "Accept-Encoding": wanted}
             )
             answer = await running.client.send(request, stream=True)
             raw = b"".join([piece async for piece in answer.aiter_raw()])
@@ -327,11 +330,12 @@ def test_a_long_poll_returns_when_its_own_territory_changes(run: RunScenario) ->
         cursor = await device.cursor()
         polls = [asyncio.create_task(device.get("north", since=cursor, wait=30)) for _ in range(3)]
         polls.append(asyncio.create_task(device.get("north", {"Prefer": "wait=30"}, since=cursor)))
-        while not running.service.watch.waiting:
-            await asyncio.sleep(0)
+        await until(lambda: running.service.watch.waiting == len(polls))
         south_only = world({A1: 1, A3: 3, C1: 1}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3, C1]})
         await running.publish([*WORLDS, south_only])
-        await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+            assert running.service.watch.waiting == len(polls)
         assert not any(poll.done() for poll in polls)
         await running.publish([*WORLDS, south_only, world({A1: 9, C1: 1}, {"T-NORTH": [A1, C1]})])
         for answer in await asyncio.wait_for(asyncio.gather(*polls), timeout=5):
@@ -341,7 +345,7 @@ def test_a_long_poll_returns_when_its_own_territory_changes(run: RunScenario) ->
     run(scenario)
 
 
-def test_a_long_poll_ends_with_nothing_new_at_its_time(run: RunScenario) -> None:
+def test_a_long_poll_ends_with_an_empty_delta_when_its_time_is_over(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         started = time.monotonic()
@@ -352,7 +356,7 @@ def test_a_long_poll_ends_with_nothing_new_at_its_time(run: RunScenario) -> None
     run(scenario)
 
 
-def test_fresh_as_of_arrives_without_a_publication(run: RunScenario) -> None:
+def test_a_newer_as_of_time_is_served_without_a_publication(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         before = await device.get("north", since=4)
@@ -365,7 +369,7 @@ def test_fresh_as_of_arrives_without_a_publication(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_territories_lists_what_the_token_covers(run: RunScenario) -> None:
+def test_the_list_of_territories_has_those_that_the_token_covers(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("South", "T-NORTH", "T-UNKNOWN", "Twin")
         listed = (await device.get("/v1/territories")).json()["territories"]
@@ -390,23 +394,23 @@ def test_a_territory_is_found_by_its_unique_name(run: RunScenario) -> None:
 
 
 @pytest.mark.parametrize("question", [{}, {"since": 1}], ids=["a first sync", "a small delta"])
-def test_many_devices_with_one_question_cost_one_read(
+def test_many_devices_with_the_same_request_cost_one_read(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch, question: dict[str, int]
 ) -> None:
     async def scenario(running: Running) -> None:
-        pool, reads = running.service._pool, []
-        in_thread, here = pool.run, pool.run_here
+        readers, reads = running.service.readers, list[object]()
+        in_thread, here = readers.run, readers.run_here
 
-        async def counted(work, *args):
+        async def counted(work: Callable[..., Any], *arguments: Any) -> Any:
             reads.append(work)
-            return await in_thread(work, *args)
+            return await in_thread(work, *arguments)
 
-        def counted_here(work):
+        def counted_here(work: Callable[..., Any]) -> Any:
             reads.append(work)
             return here(work)
 
-        monkeypatch.setattr(pool, "run", counted)
-        monkeypatch.setattr(pool, "run_here", counted_here)
+        monkeypatch.setattr(readers, "run", counted)
+        monkeypatch.setattr(readers, "run_here", counted_here)
         answers = await asyncio.gather(
             *(running.device("T-NORTH", sub=str(n)).get("north", **question) for n in range(20))
         )
@@ -416,7 +420,7 @@ def test_many_devices_with_one_question_cost_one_read(
     run(scenario)
 
 
-def test_a_cursor_from_before_what_is_remembered_gets_all_that_changed(run: RunScenario) -> None:
+def test_a_cursor_older_than_the_recent_changes_in_memory_gets_all_changes(run: RunScenario) -> None:
     many = [("account", f"B{number}") for number in range(FEW_ROWS + 1)]
 
     def changed(many_content: int, content: int) -> World:
@@ -431,10 +435,10 @@ def test_a_cursor_from_before_what_is_remembered_gets_all_that_changed(run: RunS
     run(scenario, worlds=worlds)
 
 
-def test_who_asks_for_some_objects_keeps_for_the_others_the_cursor_that_was_brought(run: RunScenario) -> None:
+def test_a_request_for_some_objects_keeps_the_old_position_for_the_others(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
-        # The difference since then is that since 3.
+        # The view has not changed between publications 3 and 4.
         since = Cursor(IDENTITY.epoch, (Anchor(("T-NORTH",), 4, None),)).encode(IDENTITY.cursor_key)
         found = (await device.get("north", since=since, objects="account")).headers["sync-cursor"]
         others = decode_cursor(found, IDENTITY.cursor_key, IDENTITY.epoch).anchors[1]
@@ -443,7 +447,7 @@ def test_who_asks_for_some_objects_keeps_for_the_others_the_cursor_that_was_brou
     run(scenario, published=5, worlds=[*WORLDS, world({A1: 2, C1: 2}, {"T-NORTH": [A1, C1]})])
 
 
-def test_a_page_outlives_the_publications_that_bring_nothing_to_its_view(
+def test_a_finished_page_is_kept_while_publications_do_not_touch_its_view(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
@@ -459,7 +463,7 @@ def test_a_page_outlives_the_publications_that_bring_nothing_to_its_view(
     run(scenario)
 
 
-def test_the_store_may_be_replaced_under_a_running_service(run: RunScenario) -> None:
+def test_the_store_can_be_replaced_while_the_service_runs(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("North", "South")
         cursor = await device.cursor()
@@ -476,13 +480,15 @@ def test_the_store_may_be_replaced_under_a_running_service(run: RunScenario) -> 
     run(scenario)
 
 
-def test_an_answer_given_again_is_the_same_is_recorded_and_ends_with_the_next_publication(
+def test_a_repeated_answer_is_identical_and_logged_and_is_dropped_at_the_next_publication(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         first = await device.get("north", since=1)
-        monkeypatch.setattr(running.service._pool, "run", None)  # no store is asked
+        # The store is not read again.
+        monkeypatch.setattr(running.service.readers, "run", None)
+        monkeypatch.setattr(running.service.readers, "run_here", None)
         write_records()
         with caplog.at_level("INFO", logger="delta_service.audit"):
             again = await device.get("north", {"X-Request-Id": "again"}, since=1)

@@ -1,4 +1,4 @@
-"""Records of deliveries: each is counted and logged once, whatever becomes of the others."""
+"""Records of deliveries: each is counted and logged exactly once, even if logging others fails."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from delta_service import audit
 from delta_service.audit import HOLD_RECORDS, HOLD_SECONDS, Delivery, write_records
 from delta_service.body import Counts
 from tests.delta_service.conftest import lines_of
+from tests.delta_service.virtual_time import run_in_virtual_time
 
 
 class Deliveries:
-    """Of one answer, to many."""
+    """Deliveries of one answer to many devices."""
 
     def __init__(self) -> None:
         write_records()
@@ -38,7 +39,7 @@ class Deliveries:
         return [value or 0.0 for value in (REGISTRY.get_sample_value("delta_body_bytes_total"), *rows)]
 
 
-def test_a_log_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_delivery_is_counted_once_although_logging_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise RuntimeError
 
@@ -52,10 +53,10 @@ def test_a_log_that_fails_leaves_every_delivery_counted_once(monkeypatch: pytest
         write_records()
         assert deliveries.counted() == (3, 300, 3, 6, 9)
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
-def test_a_moment_begins_with_the_first_that_is_held(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_time_to_hold_records_starts_with_the_first_record(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         deliveries = Deliveries()
         with caplog.at_level("INFO", logger="delta_service.audit"):
@@ -67,10 +68,10 @@ def test_a_moment_begins_with_the_first_that_is_held(caplog: pytest.LogCaptureFi
             await asyncio.sleep(HOLD_SECONDS * 2)
         assert [len(record.getMessage().splitlines()) for record in caplog.records] == [HOLD_RECORDS, 2]
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
-def test_records_are_held_until_they_are_many_or_a_moment_has_passed(caplog: pytest.LogCaptureFixture) -> None:
+def test_records_are_held_until_there_are_many_or_the_time_has_passed(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         deliveries = Deliveries()
         with caplog.at_level("INFO", logger="delta_service.audit"):
@@ -83,4 +84,4 @@ def test_records_are_held_until_they_are_many_or_a_moment_has_passed(caplog: pyt
             assert len(caplog.records) == 2
         assert deliveries.counted()[:2] == (HOLD_RECORDS + 1, 100 * (HOLD_RECORDS + 1))
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())

@@ -1,11 +1,13 @@
-"""Lines of the contract that no other module holds the service to."""
+"""Sentences of the contract that no other module tests."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
@@ -19,7 +21,7 @@ from orchestration.catalog import FieldType, load_catalog
 from orchestration.pipeline.views import body_expression
 from tests.delta_service.conftest import C1, SECRET, WORLDS, Running, RunScenario, service_of, world
 from tests.delta_service.model import OBJECTS, body_of, published_at, version_of
-from tests.delta_service.test_refusals import assert_problem
+from tests.delta_service.problems import assert_problem
 
 MANY = [("contact", f"C{number}") for number in range(5_001)]
 HEADER_OF = {
@@ -29,7 +31,7 @@ HEADER_OF = {
 }  # fmt: skip
 NDJSON = {"Accept": "application/x-ndjson"}
 
-# Of each type: the warehouse's column, a value there, and the same as devices get it.
+# For each type: the column in the warehouse, a value there, and the JSON that devices get.
 WRITTEN = {
     FieldType.STRING: ("VARCHAR", "'Käthe \"K.\" / O''Neil\n'", '"Käthe \\"K.\\" / O\'Neil\\n"'),
     FieldType.BOOLEAN: ("BOOLEAN", "true", "true"),
@@ -61,7 +63,7 @@ def test_a_page_has_5000_rows_unless_another_limit_is_given(run: RunScenario) ->
     run(scenario)
 
 
-def test_a_preference_to_wait_for_long_is_shortened_to_a_minute(run: RunScenario) -> None:
+def test_a_preference_to_wait_longer_than_a_minute_is_shortened_to_a_minute(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         answer = await running.device("T-NORTH").get("north", {"Prefer": "respond-async, wait=600"}, since=1)
         assert answer.headers["preference-applied"] == "wait=60"
@@ -69,7 +71,7 @@ def test_a_preference_to_wait_for_long_is_shortened_to_a_minute(run: RunScenario
     run(scenario)
 
 
-def test_no_route_ignores_a_parameter_that_it_does_not_know(run: RunScenario) -> None:
+def test_every_route_rejects_an_unknown_parameter(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", admin=True)
         for scope in ("/v1", "/v1/territories/T-NORTH"):
@@ -82,7 +84,7 @@ def test_no_route_ignores_a_parameter_that_it_does_not_know(run: RunScenario) ->
     run(scenario)
 
 
-def test_metrics_have_prometheus_format(run: RunScenario) -> None:
+def test_metrics_have_the_prometheus_format(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         answer = await running.client.get("/metrics")
         assert answer.headers["content-type"].startswith("text/plain")
@@ -92,7 +94,7 @@ def test_metrics_have_prometheus_format(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_each_answer_may_be_kept_by_its_device_only_and_says_what_it_depends_on(run: RunScenario) -> None:
+def test_only_the_device_may_cache_an_answer_and_vary_names_what_it_depends_on(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         for headers in ({}, NDJSON):
@@ -154,14 +156,14 @@ def test_a_stream_has_versions_reasons_and_the_digest_of_the_view(run: RunScenar
     run(scenario)
 
 
-def test_a_stream_that_fails_in_the_middle_says_so_and_has_no_trailer(
+def test_a_stream_that_fails_midway_ends_with_a_problem_instead_of_a_trailer(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
         source = running.service.source
         whole = source.lines
 
-        async def broken(*asked):
+        async def broken(*asked: Any) -> AsyncIterator[Any]:
             async for piece in whole(*asked):
                 yield piece
                 raise problems.store_unavailable()
@@ -176,14 +178,12 @@ def test_a_stream_that_fails_in_the_middle_says_so_and_has_no_trailer(
     run(scenario)
 
 
-def test_any_replica_serves_a_page_and_a_cursor_that_another_has_issued(run: RunScenario, tmp_path: Path) -> None:
+def test_any_replica_accepts_pages_and_cursors_issued_by_another(run: RunScenario, tmp_path: Path) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         first = await device.get("north", since=1, limit=1)
         cursor = await device.cursor()
-        url = running.service.watch._pool._location
-        settings = {"store_url": url} if isinstance(url, str) else {}
-        async with service_of(tmp_path, None, **settings) as replica:
+        async with service_of(tmp_path, None, store_url=running.service.settings.store_url) as replica:
             there = replica.device("T-NORTH")
             assert (await there.get(link_of(first))).content == (await device.get(link_of(first))).content
             assert (await there.get("north", since=cursor)).headers["sync-cursor"] == cursor
@@ -191,7 +191,7 @@ def test_any_replica_serves_a_page_and_a_cursor_that_another_has_issued(run: Run
     run(scenario)
 
 
-def test_cursors_go_into_addresses_as_they_are_and_numbers_are_below_2_to_the_53(run: RunScenario) -> None:
+def test_cursors_need_no_url_encoding_and_numbers_are_below_2_to_the_53(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", "T-SOUTH")
         cursor = await device.cursor("/v1/delta")
@@ -203,13 +203,13 @@ def test_cursors_go_into_addresses_as_they_are_and_numbers_are_below_2_to_the_53
     run(scenario)
 
 
-def test_callers_that_are_told_to_wait_are_told_different_times() -> None:
+def test_retry_after_times_differ_between_callers() -> None:
     seconds = {int(problems.rate_limited("Wait.").headers["Retry-After"]) for _ in range(200)}
     assert len(seconds) > 3
     assert min(seconds) > 0
 
 
-def test_a_development_token_names_its_territories_and_is_good_for_its_days() -> None:
+def test_a_development_token_names_its_territories_and_expires_after_its_days() -> None:
     token = mint(SECRET, "territory-delta", ["North"], days=30, admin=False, subject="somebody")
     claims = jwt.decode(token, SECRET, ["HS256"], audience="territory-delta")
     assert claims["territories"] == ["North"]
@@ -217,7 +217,7 @@ def test_a_development_token_names_its_territories_and_is_good_for_its_days() ->
     assert not claims.get("admin")
 
 
-def test_every_object_is_there_with_parents_first_whatever_has_changed(run: RunScenario) -> None:
+def test_every_object_is_present_with_parents_first_whatever_has_changed(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         for question in ({}, {"since": 1}, {"since": 4}, {"objects": "order,contact,account"}):
             answer = (await running.device("T-NORTH").get("north", **question)).json()
@@ -228,7 +228,7 @@ def test_every_object_is_there_with_parents_first_whatever_has_changed(run: RunS
 
 
 @pytest.mark.parametrize("name", ["account", "contact", "opportunity", "activity", "order"])
-def test_a_served_row_has_its_id_first_then_all_fields_in_camel_case_as_json(name: str) -> None:
+def test_a_row_is_json_with_its_id_first_then_all_fields_in_camel_case(name: str) -> None:
     obj = load_catalog()[name]
     with duckdb.connect() as connection:
         columns = ["? AS row_id", *(f'{WRITTEN[kind][1]} AS "{field}"' for field, kind in obj.fields.items())]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,65 +11,9 @@ import pytest
 from delta_service import events
 from delta_service.answers import Answer
 from tests.delta_service.conftest import A1, A3, C1, WORLDS, Device, Running, RunScenario, token, world
-from tests.delta_service.test_refusals import assert_problem
-
-
-class Listener:
-    """Speaks ASGI itself: httpx's transport waits for an answer's end."""
-
-    def __init__(self, running: Running, bearer: str, last_event_id: str | None = None) -> None:
-        headers = [(b"authorization", f"Bearer {bearer}".encode())]
-        if last_event_id is not None:
-            headers.append((b"last-event-id", last_event_id.encode()))
-        self._gone = asyncio.Event()
-        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope = {
-            "type": "http", "method": "GET", "path": "/v1/events", "raw_path": b"/v1/events", "query_string": b"",
-            "headers": headers, "client": ("127.0.0.1", 5),
-        }  # fmt: skip
-        self.task = asyncio.create_task(running.service(scope, self._receive, self._messages.put))
-
-    async def _receive(self) -> dict[str, Any]:
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def next(self) -> bytes | int:
-        """The status first, then piece by piece."""
-        message = await asyncio.wait_for(self._messages.get(), timeout=5)
-        return message["status"] if message["type"] == "http.response.start" else message["body"]
-
-    async def event(self) -> dict[str, Any]:
-        """The next event's data, with its id."""
-        piece = await self.next()
-        assert isinstance(piece, bytes)
-        lines = dict(line.split(": ", 1) for line in piece.decode().strip().splitlines())
-        assert lines["event"] == "publication"
-        return {"id": lines["id"], **json.loads(lines["data"])}
-
-    @property
-    def silent(self) -> bool:
-        return self._messages.empty()
-
-    async def leave(self) -> None:
-        self._gone.set()
-        await asyncio.wait_for(self.task, timeout=5)
-
-
-@asynccontextmanager
-async def listening(running: Running, *territories: str, last_event_id: str | None = None) -> AsyncIterator[Listener]:
-    listener = Listener(running, token(list(territories)), last_event_id)
-    assert await listener.next() == 200
-    assert await listener.next() == b"retry: 5000\n\n"
-    yield listener
-    await listener.leave()
-
-
-async def until(condition: Any) -> None:
-    give_up = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < give_up
-        await asyncio.sleep(0.01)
-
+from tests.delta_service.listeners import Listener, listening
+from tests.delta_service.problems import assert_problem
+from tests.waiting import until
 
 SOUTH_ONLY = world({A1: 1, A3: 3, C1: 1}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3, C1]})
 NORTH_TOO = world({A1: 9, A3: 3, C1: 1}, {"T-NORTH": [A1, C1], "T-SOUTH": [A3, C1]})
@@ -93,7 +34,7 @@ def test_each_publication_that_touches_the_scope_is_an_event(run: RunScenario) -
             await until(lambda: running.service.watch.waiting == 2)
             await running.publish([*WORLDS, SOUTH_ONLY])
             assert (await both.event())["counts"] == {"account": 2, "contact": 1, "order": 0}
-            assert north.silent, "the other territory's publication is none of its business"
+            assert north.silent, "the publication did not touch its territory"
             await running.publish([*WORLDS, SOUTH_ONLY, NORTH_TOO])
             event = await north.event()
             answer = await device.get("north", since=first["cursor"])
@@ -104,7 +45,7 @@ def test_each_publication_that_touches_the_scope_is_an_event(run: RunScenario) -
     run(scenario)
 
 
-def test_a_listener_that_comes_back_is_told_only_what_it_missed(run: RunScenario) -> None:
+def test_a_listener_that_reconnects_gets_only_the_events_it_missed(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         async with listening(running, "T-NORTH") as listener:
             known = (await listener.event())["id"]
@@ -123,7 +64,7 @@ def test_a_listener_that_comes_back_is_told_only_what_it_missed(run: RunScenario
     run(scenario)
 
 
-def test_a_silent_connection_shows_that_it_is_alive(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_without_events_gets_heartbeats(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(running: Running) -> None:
         async with listening(running, "T-NORTH") as listener:
             await listener.event()
@@ -134,7 +75,9 @@ def test_a_silent_connection_shows_that_it_is_alive(run: RunScenario, monkeypatc
     run(scenario)
 
 
-def test_listening_ends_with_the_token_and_with_the_service(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listening_ends_when_the_token_expires_or_the_service_stops(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(running: Running) -> None:
         short = Listener(running, token(["T-NORTH"], exp=int(time.time()) - 28))
         other = Listener(running, token(["T-NORTH"]))
@@ -148,7 +91,7 @@ def test_listening_ends_with_the_token_and_with_the_service(run: RunScenario, mo
     run(scenario)
 
 
-def test_listening_is_refused_like_any_request(run: RunScenario) -> None:
+def test_listening_needs_a_token_and_takes_no_parameter(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         assert_problem(await running.stranger.get("/v1/events"), 401, "unauthorized")
         assert_problem(await running.device("T-NORTH").get("/v1/events?since=1"), 400, "parameter-unknown")
@@ -156,19 +99,19 @@ def test_listening_is_refused_like_any_request(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_no_more_wait_than_there_is_room_for(run: RunScenario) -> None:
+def test_no_more_requests_wait_than_the_limit_allows(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         for request in (device.get("/v1/events"), device.get("north", since=4, wait=60)):
             answer = await request
             assert_problem(answer, 429, "rate-limited")
             assert int(answer.headers["retry-after"]) > 0
-        assert (await device.get("north", since=4)).status_code == 200, "a poll needs no room"
+        assert (await device.get("north", since=4)).status_code == 200, "a poll does not wait"
 
     run(scenario, connections=1)
 
 
-def test_a_reader_that_goes_away_as_its_stream_ends_disturbs_nobody() -> None:
+def test_a_client_that_disconnects_as_its_stream_ends_causes_no_error() -> None:
     failures: list[dict[str, Any]] = []
 
     async def scenario() -> None:
@@ -197,7 +140,7 @@ async def _explained(device: Device, territory: str, row: tuple[str, str]) -> di
     answer = await device.get("/v1/explain", territory=territory, object=row[0], rowId=row[1])
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
-    assert "content" not in answer.text, "history, no bodies"
+    assert "content" not in answer.text, "the history contains no bodies"
     return document
 
 

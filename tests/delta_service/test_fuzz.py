@@ -1,4 +1,4 @@
-"""Whatever is asked, every answer is one that the OpenAPI document describes, and never a failure of ours.
+"""Generated requests: every answer is one that the OpenAPI document describes, and none is a server error.
 
 ``FUZZ_CASES=20000 .venv/bin/pytest tests/delta_service/test_fuzz.py`` tries many more requests than usual.
 """
@@ -50,7 +50,7 @@ LIKELY = {
     "rowId": ["A1", "A2", "A3", "A99"],
     "versions": FLAGS, "reasons": FLAGS, "envelope": FLAGS, "buckets": FLAGS,
 }  # fmt: skip
-# How often a parameter is there at all.
+# How often a parameter is present, in twentieths.
 TWENTIETHS = {"since": 12, "cursor": 12, "page": 1, "If-None-Match": 8, "object": 19, "rowId": 19, "territory": 19}
 TEXT = st.text(max_size=20)
 HEADER_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
@@ -85,7 +85,7 @@ OPERATIONS = [
 
 @st.composite
 def requests(draw: st.DrawFn) -> dict[str, Any]:
-    """A request built from the document: each parameter absent, likely or anything at all."""
+    """A request built from the document; each parameter is absent, a likely value or arbitrary text."""
     method, path, parameters = draw(st.sampled_from(OPERATIONS))
     query: list[tuple[str, str]] = []
     headers = draw(st.sampled_from([{}, {"Accept": "application/x-ndjson"}, {"Accept-Encoding": "gzip;q=x, *;q=0.1"}]))
@@ -112,7 +112,7 @@ def get(url: str, **query: str) -> dict[str, Any]:
 
 @pytest.fixture
 def send(tmp_path: Path) -> Iterator[Any]:
-    """Sends requests to one running service. Nobody can listen or wait in it: such answers have no end."""
+    """Sends requests to one running service, which allows no waiting: answers to waiting requests would not end."""
     with asyncio.Runner() as runner, DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
         publish(writer, WORLDS)
@@ -124,7 +124,7 @@ def send(tmp_path: Path) -> Iterator[Any]:
         runner.run(context.__aexit__(None, None, None))
 
 
-def test_every_answer_is_described_and_none_is_a_failure(send: Any) -> None:
+def test_every_answer_matches_the_openapi_document_and_none_is_a_server_error(send: Any) -> None:
     bearers = [
         token(["T-NORTH"]),
         token(["T-NORTH", "South"], admin=True),
@@ -134,8 +134,8 @@ def test_every_answer_is_described_and_none_is_a_failure(send: Any) -> None:
     ]
     seen: set[tuple[str, int]] = set()
 
-    # Rare ones are asked for. Chance alone meets them in most runs only, and derandomized does not mean that all runs
-    # are the same: Hypothesis also draws constants from whichever of our modules happen to be imported.
+    # Rare answers need explicit examples: generated requests do not reach them in every run. Derandomized runs differ,
+    # too, because Hypothesis also draws constants from whichever of our modules are imported.
     @example(get("/v1/territories/nowhere/delta"), 2)
     @example(get("/v1/delta", since=OTHER_EPOCH_CURSOR), 0)
     @example(get("/v1/delta", since="0"), 0)
@@ -156,6 +156,6 @@ def test_every_answer_is_described_and_none_is_a_failure(send: Any) -> None:
         seen.add((answer.request.method, answer.status_code))
 
     check()
-    # The requests are of some use only if they get past the first checks.
+    # The requests are useful only if some get past the first checks.
     expected = {("GET", status) for status in (200, 400, 401, 403, 404, 409, 410, 429)}
     assert expected | {("POST", status) for status in (200, 400, 401, 403)} <= seen

@@ -1,4 +1,4 @@
-"""Key sets by URL: rotation, outages, and answers that are no key set."""
+"""Key sets from a URL: rotation, outages, and answers that are not key sets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from delta_service import keys
 from delta_service.settings import SettingsError
-from tests.delta_service.conftest import Device, Running, RunScenario
-from tests.delta_service.test_refusals import GOOD, assert_problem
+from tests.delta_service.conftest import VALID_CLAIMS, Device, Running, RunScenario
+from tests.delta_service.problems import assert_problem
 
 
 class KeyServer:
@@ -57,7 +57,7 @@ def key_server() -> Iterator[KeyServer]:
 
 
 def signed(key: ec.EllipticCurvePrivateKey, kid: str) -> str:
-    return jwt.encode(GOOD, key, "ES256", headers={"kid": kid})
+    return jwt.encode(VALID_CLAIMS, key, "ES256", headers={"kid": kid})
 
 
 def test_keys_rotate_without_a_restart(
@@ -69,25 +69,28 @@ def test_keys_rotate_without_a_restart(
     async def scenario(running: Running) -> None:
         now = time.monotonic()
         clock = [now]
-        monkeypatch.setattr(keys.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
         old_device, new_device = (Device(running.client, signed(*pair)) for pair in ((old, "old"), (new, "new")))
         assert (await old_device.get("north")).status_code == 200
         assert_problem(await new_device.get("north"), 401, "unauthorized")
         key_server.publish(old=old, new=new)
         asked = key_server.requests
-        for _ in range(5):  # anybody can invent key ids: not each is a reason to read the set again
+        # Anybody can invent key ids, so an unknown one does not always make the service read the set again.
+        for _ in range(5):
             assert_problem(await Device(running.client, signed(new, "invented")).get("north"), 401, "unauthorized")
         assert key_server.requests == asked
         clock[0] += keys.RELOAD_UNKNOWN_SECONDS + 1
         assert (await new_device.get("north")).status_code == 200
-        assert (await old_device.get("north")).status_code == 200, "both hold while both are published"
+        assert (await old_device.get("north")).status_code == 200, "both keys work while both are published"
         key_server.document = None
         clock[0] += keys.RELOAD_SECONDS + 1
         assert (await Device(running.client, signed(new, "new")).get("south")).status_code == 403
-        assert (await new_device.get("north")).status_code == 200, "an outage of the publisher is none of ours"
+        assert (await new_device.get("north")).status_code == 200, (
+            "an outage of the key server does not affect known keys"
+        )
         key_server.publish(new=new)
         clock[0] += keys.RELOAD_SECONDS + 1
-        again = jwt.encode(GOOD | {"sub": "again"}, new, "ES256", headers={"kid": "new"})
+        again = jwt.encode(VALID_CLAIMS | {"sub": "again"}, new, "ES256", headers={"kid": "new"})
         assert (await Device(running.client, again).get("north")).status_code == 200
         assert_problem(await old_device.get("north"), 401, "unauthorized")
 
@@ -95,7 +98,7 @@ def test_keys_rotate_without_a_restart(
 
 
 @pytest.mark.parametrize("document", [b"{}", b'{"keys": []}', b"<html>", b"[1]", None])
-def test_the_service_does_not_start_without_a_usable_set(
+def test_the_service_does_not_start_without_a_usable_key_set(
     run: RunScenario, key_server: KeyServer, document: bytes | None
 ) -> None:
     async def scenario(_: Running) -> None:

@@ -5,48 +5,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from delta_service.buckets import bucket_digests
-from delta_service.difference import Held, differing_rows
-from delta_service.store.reader import DeltaStoreReader
-from delta_service.store.schema import unsigned
-from delta_service.store.views import DeltaRow, StoreState, Total, View
-from delta_service.store.writer import DeltaStoreWriter
-from tests.delta_service.model import IDENTITY, OBJECTS, Row, World, change_set, digest_of, full_copy, version_of
-from tests.postgres.cluster import new_location, require_postgres
+from delta_service.store.views import Total
+from tests.delta_service.conftest import ENGINES
+from tests.delta_service.model import OBJECTS, Row, World, full_copy
+from tests.delta_service.stores import TERRITORIES, Delta, Store, buckets_of, store_of
+from tests.postgres.cluster import require_postgres
 
-TERRITORIES = ("T1", "T2", "T3")
 ROWS: tuple[Row, ...] = tuple((name, f"R{number}") for name in OBJECTS[:2] for number in range(2))
 
-# Hypothesis' own strategies prefer small and empty things, in which hardly ever a row changes while it is visible.
-# So it gives the dice, and these functions throw them.
+# Hypothesis' own strategies prefer small and empty values, in which a row hardly ever changes while it is visible.
+# So Hypothesis provides only the random numbers, and the functions below build histories from them.
 CHANCE = st.randoms(use_true_random=True)
-History = list[dict[Row, tuple[int, frozenset[str]] | None]]
-"""Per publication, the rows that change: their content (None: the row ends) and the territories that see them."""
+Step = dict[Row, tuple[int, frozenset[str]] | None]
+"""The rows that a publication changes: their content (None: the row ends) and the territories that see them."""
 
 CASES = int(os.environ.get("LAW_CASES", "150"))
-# A step costs PostgreSQL ten times as much: its SQL is the same, so fewer histories will do.
+# A step takes ten times as long on PostgreSQL. The SQL is the same, so fewer histories are enough.
 CASES_ON = {"sqlite": CASES, "postgres": CASES // 10}
-# Laws with many cases outlast the time limit of a single test.
+# Laws with many cases take longer than the time limit of a single test.
 pytestmark = pytest.mark.timeout(120 + CASES)
 
 
 def law(holds: Callable[[str, Random], None]) -> Callable[[str], None]:
     """A property of random histories, tested on each engine."""
 
-    @pytest.mark.parametrize("engine", CASES_ON)
+    @pytest.mark.parametrize("engine", ENGINES)
     def on(engine: str) -> None:
         if engine == "postgres":
             require_postgres()
@@ -67,11 +58,11 @@ def random_scope(chance: Random) -> frozenset[str]:
 
 
 def random_worlds(chance: Random) -> list[World]:
-    """A history of few rows and few values, so that things come back; often only the content of a row changes."""
+    """A history of few rows and few values, so that rows return and often only the content of a row changes."""
     seen: dict[Row, frozenset[str]] = {}
-    history: History = []
+    history: list[Step] = []
     for _ in range(chance.randint(2, 9)):
-        step: dict[Row, tuple[int, frozenset[str]] | None] = {}
+        step: Step = {}
         for row in chance.sample(ROWS, chance.randint(0, 4)):
             if row not in seen or chance.random() < 0.4:
                 seen[row] = random_scope(chance)
@@ -80,8 +71,9 @@ def random_worlds(chance: Random) -> list[World]:
     return worlds_of(history)
 
 
-def worlds_of(history: History) -> list[World]:
-    worlds, state = [World()], {}
+def worlds_of(history: list[Step]) -> list[World]:
+    worlds: list[World] = [World()]
+    state: Step = {}
     for step in history:
         state = {**state, **step}
         live = {row: value for row, value in state.items() if value is not None}
@@ -94,132 +86,8 @@ def worlds_of(history: History) -> list[World]:
     return worlds
 
 
-@dataclass
-class Delta:
-    insert: dict[Row, str]
-    update: dict[Row, str]
-    deleted: set[Row]
-
-    def applied_to(self, view: dict[Row, str]) -> dict[Row, str]:
-        assert not self.insert.keys() & view.keys()
-        assert self.update.keys() <= view.keys()
-        assert self.deleted <= view.keys()
-        return {row: body for row, body in view.items() if row not in self.deleted} | self.update | self.insert
-
-
-@dataclass
-class Store:
-    writer: DeltaStoreWriter
-    reader: DeltaStoreReader
-    worlds: list[World]
-
-    def publish_next(self) -> bool:
-        seq = self.writer.published_seq + 1
-        if seq >= len(self.worlds):
-            return False
-        self.writer.apply(change_set(seq, self.worlds[seq - 1], self.worlds[seq], TERRITORIES))
-        return True
-
-    def publish_all(self) -> None:
-        while self.publish_next():
-            pass
-
-    def state(self) -> StoreState:
-        return self.reader.state(None)
-
-    def view(self, scope: frozenset[str], seq: int) -> View:
-        known = self.state().territories
-        return View({known[territory].key for territory in scope if territory in known}, seq)
-
-    def delta(
-        self,
-        was: tuple[frozenset[str], int],
-        now: tuple[frozenset[str], int],
-        limit: int = 1000,
-        *,
-        publish: bool = False,
-    ) -> Delta:
-        """Read page by page; with ``publish``, a publication happens between any two pages."""
-        delta, after, row_ids = Delta({}, {}, set()), None, self._row_ids()
-        views = self.view(*was), self.view(*now)
-        while True:
-            rows, after = self.reader.page(*views, (), generation=self.state().generation, limit=limit, after=after)
-            assert len(rows) <= limit
-            for row in rows:
-                self._note(delta, row, row_ids)
-            if after is None:
-                return delta
-            if publish:
-                self.publish_next()
-
-    def bucket_digests(self, scope: frozenset[str], seq: int) -> list[list[int]]:
-        contents = self.reader.contents(self.view(scope, seq), (), generation=self.state().generation)
-        return [list(digests) for digests in bucket_digests(contents, len(OBJECTS))]
-
-    def repair(self, held: dict[Row, str], scope: frozenset[str], seq: int) -> Delta:
-        """Both rounds of a reconcile."""
-        pairs = zip(buckets_of(held), self.bucket_digests(scope, seq), strict=True)
-        asked = {}
-        for key, (theirs, ours) in enumerate(pairs):
-            differing = frozenset(bucket for bucket in range(256) if theirs[bucket] != ours[bucket])
-            versions = {
-                row[1]: f"{version_of(body):016x}"
-                for row, body in held.items()
-                if row[0] == OBJECTS[key] and bucket_of(row) in differing
-            }
-            asked[key] = Held(differing, versions)
-        view, delta = self.view(scope, seq), Delta({}, {}, set())
-        for found in differing_rows(self.reader, view, asked, generation=self.state().generation, max_rows=1000):
-            if found.body is None:
-                assert found.row_id is not None
-                delta.deleted.add((OBJECTS[found.object], found.row_id))
-            else:
-                self._note(delta, found, self._row_ids())
-        return delta
-
-    def _row_ids(self) -> dict[int, Row]:
-        connection = self.writer._connection
-        return {key: (OBJECTS[obj], id_) for key, obj, id_ in connection.execute("SELECT key, object, row_id FROM row")}
-
-    def _note(self, delta: Delta, found: DeltaRow, row_ids: dict[int, Row]) -> None:
-        row = row_ids[found.row_key]
-        assert row not in delta.insert.keys() | delta.update.keys() | delta.deleted, "law 2: named once"
-        if found.body is None:
-            assert found.row_id == row[1]
-            delta.deleted.add(row)
-        else:
-            body = found.body.decode()
-            assert found.version is not None
-            assert unsigned(found.version) == version_of(body)
-            (delta.update if found.was_visible else delta.insert)[row] = body
-
-
-def bucket_of(row: Row) -> int:
-    return hashlib.sha256(row[1].encode()).digest()[0]
-
-
-def buckets_of(view: dict[Row, str]) -> list[list[int]]:
-    sums = [[0] * 256 for _ in OBJECTS]
-    for row, body in view.items():
-        sums[OBJECTS.index(row[0])][bucket_of(row)] += digest_of(row, body)
-    return [[total % 2**64 for total in totals] for totals in sums]
-
-
 def ordered_pair(chance: Random, low: int, high: int) -> list[int]:
     return sorted((chance.randint(low, high), chance.randint(low, high)))
-
-
-@contextmanager
-def store_of(engine: str, worlds: list[World]) -> Iterator[Store]:
-    with tempfile.TemporaryDirectory() as home:
-        location = new_location(engine, Path(home))
-        with DeltaStoreWriter(location) as writer:
-            if engine == "sqlite":
-                writer._connection.execute("PRAGMA synchronous = OFF")
-            writer.initialise(IDENTITY)
-            reader = DeltaStoreReader(location)
-            yield Store(writer, reader, worlds)
-            reader.close()
 
 
 def assert_exact(store: Store, was: tuple[frozenset[str], int], now: tuple[frozenset[str], int], delta: Delta) -> None:
@@ -241,7 +109,7 @@ def test_a_delta_leads_from_any_view_to_any_other_and_is_minimal(engine: str, ch
 
 
 @law
-def test_what_is_told_from_memory_is_what_the_store_would_say(engine: str, chance: Random) -> None:
+def test_recent_changes_in_memory_equal_what_the_store_answers(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
     newest = len(worlds) - 1
     with store_of(engine, worlds) as store:
@@ -265,7 +133,7 @@ def test_what_is_told_from_memory_is_what_the_store_would_say(engine: str, chanc
 
 
 @law
-def test_two_deltas_in_a_row_equal_the_direct_one(engine: str, chance: Random) -> None:
+def test_two_consecutive_deltas_equal_the_direct_one(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
     with store_of(engine, worlds) as store:
         store.publish_all()
@@ -332,7 +200,7 @@ def test_totals_are_those_of_the_view_at_every_publication_kept_in_full(engine: 
 
 
 @law
-def test_the_state_kept_up_to_date_equals_the_state_read_afresh(engine: str, chance: Random) -> None:
+def test_the_state_updated_step_by_step_equals_the_state_read_anew(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
     with store_of(engine, worlds) as store:
         state = store.state()
@@ -348,7 +216,7 @@ def test_the_state_kept_up_to_date_equals_the_state_read_afresh(engine: str, cha
 
 
 @law
-def test_a_repair_leads_from_anything_to_the_view_and_names_only_the_difference(engine: str, chance: Random) -> None:
+def test_a_repair_leads_from_any_rows_to_the_view_and_contains_only_the_difference(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
     with store_of(engine, worlds) as store:
         store.publish_all()

@@ -1,46 +1,50 @@
-"""One caller cannot take what the others need: floods, waits, invalid tokens, slow readers, connections."""
+"""Limits that protect other callers: request rates, waiting requests, invalid tokens, slow readers, connections."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import socket
 import time
+from collections.abc import MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from delta_service import outflow
+from delta_service import outflow, watch
 from delta_service.answers import SMALL_BYTES
 from delta_service.app import create
 from delta_service.callers import BURST_SECONDS
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, SECRET, WORLDS, Device, Running, RunScenario, publish, token, world
+from tests.delta_service.listeners import Listener
 from tests.delta_service.model import IDENTITY, World
-from tests.delta_service.test_events import Listener, until
-from tests.delta_service.test_process import serving, wait_until
-from tests.delta_service.test_refusals import assert_problem
+from tests.delta_service.problems import assert_problem
+from tests.delta_service.processes import address_of, serving
+from tests.waiting import until, wait_until
 
 
-def test_a_token_that_floods_is_told_to_wait_while_others_are_served(run: RunScenario) -> None:
+def test_a_token_with_too_many_requests_is_told_to_wait_while_others_are_served(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         loud, quiet = running.device("T-NORTH", sub="loud"), running.device("T-NORTH", sub="quiet")
         answers = [await loud.get("north", since=4) for _ in range(BURST_SECONDS + 5)]
         assert [answer.status_code for answer in answers[:BURST_SECONDS]] == BURST_SECONDS * [200]
         assert_problem(answers[-1], 429, "rate-limited")
         assert int(answers[-1].headers["retry-after"]) > 0
-        # Another token of the same subject, also at another route, is the same caller.
+        # Another token of the same subject is the same caller, on other routes as well.
         assert_problem(await running.device("T-SOUTH", sub="loud").get("/v1/digest"), 429, "rate-limited")
         assert (await quiet.get("north", since=4)).status_code == 200
-        # A token without a subject is one that many devices share.
+        # A token without a subject is not limited, because many devices share it.
         for _ in range(BURST_SECONDS + 5):
             assert (await running.device("T-NORTH").get("north", since=4)).status_code == 200
 
     run(scenario, caller_requests_per_second=1)
 
 
-def test_a_caller_waits_in_a_few_requests_only(run: RunScenario) -> None:
+def test_a_caller_can_have_only_a_few_waiting_requests(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", sub="patient")
         poll = asyncio.create_task(device.get("north", since=4, wait=60))
@@ -60,7 +64,7 @@ def test_a_caller_waits_in_a_few_requests_only(run: RunScenario) -> None:
     run(scenario, caller_waits=2)
 
 
-def test_an_address_that_brings_invalid_tokens_does_not_disturb_tokens_known_to_be_valid(run: RunScenario) -> None:
+def test_invalid_tokens_from_an_address_do_not_affect_valid_tokens_from_it(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         known = running.device("T-NORTH")
         assert (await known.get("north", since=4)).status_code == 200
@@ -74,7 +78,7 @@ def test_an_address_that_brings_invalid_tokens_does_not_disturb_tokens_known_to_
     run(scenario, refusals_per_second=1)
 
 
-def test_the_address_before_a_trusted_proxy_counts_and_no_invented_one(
+def test_limits_use_the_address_given_by_a_trusted_proxy_and_ignore_it_from_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DELTA_HOME", str(tmp_path))
@@ -98,7 +102,7 @@ def large_world(rows: int) -> World:
     return world(accounts, {"T-NORTH": list(accounts)})
 
 
-def test_large_answers_on_their_way_are_bounded(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_for_large_answers_being_sent_is_limited(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         path = "/v1/territories/T-NORTH/delta"
@@ -106,18 +110,22 @@ def test_large_answers_on_their_way_are_bounded(run: RunScenario, monkeypatch: p
         scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         gone, held = asyncio.Event(), asyncio.Event()
 
-        async def send(message: Any) -> None:
+        async def never() -> MutableMapping[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+        async def send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.body":
                 held.set()
                 await gone.wait()
 
-        stalled = asyncio.create_task(
-            running.service(scope | {"headers": headers, "client": None}, asyncio.Event().wait, send)
-        )
+        stalled = asyncio.create_task(running.service(scope | {"headers": headers, "client": None}, never, send))
         await held.wait()
         plain = {"Accept-Encoding": "identity"}
         assert_problem(await device.get("north", plain), 429, "rate-limited")
-        assert (await device.get("north", plain, limit=1)).status_code == 200, "a small answer is held by nobody"
+        assert (await device.get("north", plain, limit=1)).status_code == 200, (
+            "a small answer needs no memory of the limit"
+        )
         gone.set()
         await stalled
         assert len((await device.get("north", plain)).content) > SMALL_BYTES
@@ -128,7 +136,7 @@ def test_large_answers_on_their_way_are_bounded(run: RunScenario, monkeypatch: p
 
 @pytest.fixture
 def large_store(tmp_path: Path) -> Path:
-    """A first sync of 20 MB: more than the buffers of the kernel take from a reader that stalls."""
+    """A first sync of 20 MB, which is more than the kernel buffers for a reader that stalls."""
     with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
         writer.set_territories(NAMES)
@@ -136,9 +144,10 @@ def large_store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_reader_that_stalls_is_cut_off_and_one_that_is_only_slow_is_not(large_store: Path) -> None:
+@pytest.mark.processes
+def test_a_stalled_reader_is_disconnected_and_a_slow_one_is_not(large_store: Path) -> None:
     with serving(large_store, DELTA_STALL_SECONDS="2") as client:
-        address = str(client.base_url.host), client.base_url.port or 0
+        address = address_of(client)
         request = f"GET /v1/delta?limit=50000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token(['T-NORTH'])}\r\n"
         stalled = [request, request + "Accept: application/x-ndjson\r\n"]
         sockets = []
@@ -157,13 +166,13 @@ def test_a_reader_that_stalls_is_cut_off_and_one_that_is_only_slow_is_not(large_
         taken, began = b"", time.monotonic()
         while piece := slow.recv(1_000_000):
             taken += piece
-            # Slower by far than the rule, but for one piece at a time.
+            # Much slower than usual, but always reading.
             if time.monotonic() - began < 3:
                 time.sleep(0.1)
-        head, _, body = taken.partition(b"\r\n\r\n")
+        answer_head, _, body = taken.partition(b"\r\n\r\n")
         assert len(body) > 20_000_000
-        assert b"content-length: %d\r\n" % len(body) in head
-        wait_until(lambda: cut_off() == len(stalling), "both that stall to be cut off")
+        assert b"content-length: %d\r\n" % len(body) in answer_head
+        wait_until(lambda: cut_off() == len(stalling), 20, "both readers that stall are cut off")
         for connection in stalling:
             assert _size_until_end(connection) < len(body)
         assert client.get("/healthz").status_code == 200
@@ -181,15 +190,27 @@ def _size_until_end(connection: socket.socket) -> int:
     return size
 
 
-def test_two_looks_at_once_do_not_bring_back_an_older_state(run: RunScenario) -> None:
-    async def scenario(running: Running) -> None:
-        watch = running.service.watch
-        await asyncio.to_thread(publish, running.writer, WORLDS)
-        looks = asyncio.gather(watch.look(), watch.look())
-        await asyncio.sleep(0)
-        # Both have read before either comes back to the loop.
-        watch._pool._executor.submit(lambda: None).result()
-        await looks
-        assert watch.current().published_seq == len(WORLDS) - 1
+def test_two_simultaneous_looks_at_the_store_do_not_bring_back_an_older_state(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Future[Any]] = []
 
+    class ObservedExecutor(ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+            submitted.append(super().submit(*arguments, **named))
+            return submitted[-1]
+
+    async def scenario(running: Running) -> None:
+        look = running.service.watch.look
+        await asyncio.to_thread(publish, running.writer, WORLDS)
+        submitted.clear()
+        looks = asyncio.gather(look(), look())
+        await asyncio.sleep(0)
+        assert len(submitted) >= 2
+        # This blocks the event loop, so that both have read before it continues with either of them.
+        concurrent.futures.wait(submitted, timeout=10)
+        await looks
+        assert running.service.watch.current().published_seq == len(WORLDS) - 1
+
+    monkeypatch.setattr(watch, "ThreadPoolExecutor", ObservedExecutor)
     run(scenario, published=2)

@@ -1,4 +1,4 @@
-"""What log lines look like, for people and for what collects them."""
+"""The format of log lines, as text for people and as JSON for log collectors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def record(message: object, *arguments: object, failed: bool = False) -> logging
     return logging.LogRecord("a.logger", logging.INFO, "", 0, message, arguments, exception)
 
 
-def test_several_messages_in_one_have_the_lines_that_each_would_have() -> None:
+def test_a_record_of_several_messages_is_formatted_like_one_record_each() -> None:
     several, *each = record(Lines(["one", "100 %d"])), record("one"), record("100 %d")
     for one in each:
         one.created, one.msecs = several.created, several.msecs
@@ -28,7 +28,7 @@ def test_several_messages_in_one_have_the_lines_that_each_would_have() -> None:
     assert several.getMessage() == "one\n100 %d"
 
 
-def test_a_failure_is_told_with_its_reason() -> None:
+def test_an_exception_is_logged_with_its_traceback() -> None:
     failure = record("it %s", "failed", failed=True)
     text = TextFormatter().format(failure)
     assert " INFO a.logger it failed\nTraceback" in text

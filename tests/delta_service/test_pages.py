@@ -1,4 +1,4 @@
-"""The routes around the deltas, and that the description of the service is true."""
+"""The routes besides the deltas, and whether the OpenAPI document matches the service."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 import httpx
 
 from delta_service import pages
-from delta_service.query import _PARAMETERS
+from delta_service.query import PARAMETERS
 from tests.delta_service import contract
 from tests.delta_service.conftest import Running, RunScenario
 from tests.delta_service.model import OBJECTS
 
 
-def test_the_description_names_what_there_is(run: RunScenario) -> None:
+def test_the_openapi_document_describes_the_service(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         document = (await running.client.get("/openapi.json")).json()
         assert document["openapi"] == "3.1.0"
         delta = document["paths"]["/v1/delta"]["get"]
-        assert {p["name"] for p in delta["parameters"] if p["in"] == "query"} == _PARAMETERS
+        assert {p["name"] for p in delta["parameters"] if p["in"] == "query"} == PARAMETERS
         assert set(OBJECTS) < set(document["components"]["schemas"]["Delta"]["properties"])
         device = running.device("T-NORTH")
         assert document == contract.DOCUMENT
@@ -40,7 +40,7 @@ def _values(node: object, key: str) -> list[str]:
     return [x for v in node for x in _values(v, key)] if isinstance(node, list) else []
 
 
-def test_the_docs_fetch_nothing_from_elsewhere(run: RunScenario) -> None:
+def test_the_docs_page_loads_nothing_from_other_servers(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         page = (await running.client.get("/docs")).text
         assert "/v1/territories/{territory}/delta" in page

@@ -1,62 +1,22 @@
-"""The real thing: ``python -m delta_service`` with real tokens over a real socket."""
+"""``python -m delta_service`` as a process, with real tokens over a real socket."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import pytest
 
 from delta_service.store.writer import DeltaStoreWriter
-from tests.delta_service.conftest import NAMES, SECRET, WORLDS, publish
+from tests.delta_service.conftest import NAMES, WORLDS, publish
 from tests.delta_service.model import IDENTITY
-from tests.ports import free_port
+from tests.delta_service.processes import COMMAND, environment, serving
+from tests.waiting import wait_until
 
-COMMAND = [sys.executable, "-m", "delta_service"]
-
-
-def environment(home: Path, secret: bytes | None = SECRET) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DELTA_", "PROMETHEUS_"))}
-    return kept | {"DELTA_HOME": str(home)} | ({"DELTA_JWT_SECRET": secret.decode()} if secret else {})
-
-
-def wait_until(condition, what: str) -> None:
-    give_up = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < give_up, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
-@contextmanager
-def serving(home: Path, *options: str, secret: bytes | None = SECRET, **variables: str) -> Iterator[httpx.Client]:
-    port = free_port()
-    log = (home / "service.log").open("wb")
-    process = subprocess.Popen(
-        [*COMMAND, "--port", str(port), *options], env=environment(home, secret) | variables, stdout=log, stderr=log
-    )
-
-    def alive() -> bool:
-        assert process.poll() is None, (home / "service.log").read_text()
-        try:
-            return client.get("/healthz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            wait_until(alive, "the service")
-            yield client
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
+pytestmark = pytest.mark.processes
+PATIENCE_SECONDS = 20
 
 
 def mint(home: Path, *options: str) -> str:
@@ -73,8 +33,11 @@ def test_a_device_syncs_with_a_minted_token_while_publications_arrive(tmp_path: 
             writer.initialise(IDENTITY)
             writer.set_territories(NAMES)
             publish(writer, WORLDS[:2])
-            wait_until(lambda: client.get("/readyz").status_code == 200, "the first publication")
-            wait_until(lambda: client.get("/v1/delta", headers=bearer).status_code == 200, "the first publication")
+
+            def first_is_served() -> bool:
+                return all(client.get(path, headers=bearer).status_code == 200 for path in ("/readyz", "/v1/delta"))
+
+            wait_until(first_is_served, PATIENCE_SECONDS, "the first publication is served")
             first = client.get("/v1/delta", headers=bearer)
             assert first.headers["sync-counts"] == "account=3, contact=0, order=0"
             publish(writer, WORLDS)
@@ -83,7 +46,7 @@ def test_a_device_syncs_with_a_minted_token_while_publications_arrive(tmp_path: 
                 answer = client.get("/v1/delta", headers=bearer, params={"since": first.headers["sync-cursor"]})
                 return answer.headers["sync-counts"] == "account=1, contact=1, order=0"
 
-            wait_until(caught_up, "the next publications")
+            wait_until(caught_up, PATIENCE_SECONDS, "the next publications are served")
         with client.stream("GET", "/v1/delta", headers=bearer | {"Accept": "application/x-ndjson"}) as stream:
             assert list(stream.iter_lines())[-1].startswith('{"trailer":')
         with client.stream("GET", "/v1/events", headers=bearer) as stream:
@@ -92,7 +55,7 @@ def test_a_device_syncs_with_a_minted_token_while_publications_arrive(tmp_path: 
         def nobody_waits() -> bool:
             return "delta_waiting 0.0" in client.get("/metrics").text
 
-        wait_until(nobody_waits, "the end of a stream whose reader has gone")
+        wait_until(nobody_waits, PATIENCE_SECONDS, "a stream whose reader is gone has ended")
         assert client.get("/v1/delta").status_code == 401
         assert "delta_requests_total" in client.get("/metrics").text
     log = (tmp_path / "service.log").read_text()
@@ -101,7 +64,7 @@ def test_a_device_syncs_with_a_minted_token_while_publications_arrive(tmp_path: 
     assert bearer["Authorization"] not in log
 
 
-def test_insecure_development_binds_to_this_machine_only(tmp_path: Path) -> None:
+def test_insecure_development_mode_binds_to_this_machine_only(tmp_path: Path) -> None:
     for options in ((), ("--insecure-dev", "--host", "0.0.0.0")):
         done = subprocess.run(
             [*COMMAND, *options], env=environment(tmp_path, secret=None), capture_output=True, timeout=20, check=False
@@ -115,7 +78,7 @@ def test_insecure_development_binds_to_this_machine_only(tmp_path: Path) -> None
         assert client.get("/v1/delta").headers["sync-counts"] == "account=2, contact=1, order=0"
 
 
-def test_log_lines_are_json_where_a_collector_wants_them(tmp_path: Path) -> None:
+def test_log_lines_are_json_if_configured(tmp_path: Path) -> None:
     with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
         publish(writer, WORLDS)

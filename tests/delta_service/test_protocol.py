@@ -1,4 +1,4 @@
-"""What a connection does beyond ASGI: repeated polls, and connections that would only hold memory."""
+"""What a connection does without the application: repeated polls, timeouts and limits."""
 
 from __future__ import annotations
 
@@ -8,31 +8,34 @@ from array import array
 from fcntl import ioctl
 
 import pytest
+from prometheus_client import REGISTRY
 
-from delta_service import metrics, protocol
+from delta_service import protocol
 from tests.delta_service.conftest import A1, WORLDS, Running, RunScenario, token, world
 from tests.delta_service.connections import DATE, Server, header, poll, tokens_forgotten
+from tests.waiting import until
 
 SIOCOUTQNSD = 0x894B
-"""Linux: asks for the bytes that a socket has not sent yet."""
+"""Linux's request for the number of bytes that a socket has not sent yet."""
 
 
-def given(kind: str) -> float:
-    return float(metrics.REQUESTS.labels(kind)._value.get())
+def answered(kind: str) -> float:
+    """The number of answers of this kind that the metrics have counted."""
+    return REGISTRY.get_sample_value("delta_requests_total", {"kind": kind}) or 0.0
 
 
-def test_a_poll_repeated_to_the_byte_is_answered_the_same_without_the_application(run: RunScenario) -> None:
+def test_a_poll_repeated_byte_for_byte_is_answered_without_the_application(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH", "T-SOUTH"])
         async with server.listening() as connect:
-            connection, before = await connect(), given("nothing_new")
+            connection, before = await connect(), answered("nothing_new")
             answers = [await connection.ask(poll(bearer)) for _ in range(6)]
             assert server.asked == 2
             assert answers == [answers[0]] * 6
             assert b"date: " + DATE in answers[0][0]
             assert b"sync-cursor: c1." in answers[0][0]
-            assert given("nothing_new") == before + 6
-            # On another connection, too, and not for one that differs in anything.
+            assert answered("nothing_new") == before + 6
+            # Also on another connection, but not for a request that differs in any byte.
             assert await (await connect()).ask(poll(bearer)) == answers[0]
             assert server.asked == 2
             for other in (poll(bearer, "T-SOUTH"), poll(bearer, "T-NORTH", "X-Request-Id: 1"), poll(bearer, since=3)):
@@ -44,12 +47,12 @@ def test_a_poll_repeated_to_the_byte_is_answered_the_same_without_the_applicatio
             heads = [(await connection.ask(unchanged))[0] for _ in range(4)]
             assert all(head.startswith(b"HTTP/1.1 304 Not Modified\r\n") for head in heads)
             assert heads == [heads[0]] * 4
-            assert server.asked == 6, "a kept answer serves both forms; after that the bytes are enough"
+            assert server.asked == 6, "a kept answer serves both; after that the bytes are compared"
 
     run(scenario)
 
 
-def test_nothing_is_repeated_that_news_or_a_withdrawn_token_or_a_limit_forbids(
+def test_a_repeated_poll_still_respects_publications_token_verification_and_the_rate_limit(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
@@ -68,15 +71,15 @@ def test_nothing_is_repeated_that_news_or_a_withdrawn_token_or_a_limit_forbids(
             asked = server.asked
             with tokens_forgotten(monkeypatch):
                 await connection.ask(quiet)
-                assert server.asked == asked + 1, "its token is verified again"
+                assert server.asked == asked + 1, "the token is verified again"
             statuses = [(await connection.ask(quiet))[0].split()[1] for _ in range(20)]
             assert statuses[0] == b"200"
-            assert statuses[-1] == b"429", "each repetition counts"
+            assert statuses[-1] == b"429", "each repeated poll counts"
 
     run(scenario, caller_requests_per_second=1)
 
 
-def test_what_may_wait_or_ends_the_connection_is_left_to_the_application(run: RunScenario) -> None:
+def test_requests_that_wait_or_close_the_connection_are_answered_by_the_application(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         async with server.listening() as connect:
@@ -90,8 +93,7 @@ def test_what_may_wait_or_ends_the_connection_is_left_to_the_application(run: Ru
                 assert answers == [answers[0]] * 4
             connection.send(poll(bearer, method="HEAD") * 4)
             for _ in range(4):
-                head = await connection._reader.readuntil(b"\r\n\r\n")
-                assert b"content-length: " in head
+                assert b"content-length: " in await connection.head()
             for _ in range(3):
                 last = await connect()
                 last.send(poll(bearer, "T-NORTH", "Connection: close"))
@@ -100,7 +102,7 @@ def test_what_may_wait_or_ends_the_connection_is_left_to_the_application(run: Ru
     run(scenario)
 
 
-def test_requests_may_arrive_in_any_pieces_and_answers_keep_their_order(run: RunScenario) -> None:
+def test_requests_can_arrive_in_any_pieces_and_answers_keep_their_order(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH", "T-SOUTH"])
         kinds = [poll(bearer), poll(bearer, "T-SOUTH"), poll(bearer, "T-SOUTH", "Content-Length: 2") + b"xy"]
@@ -121,9 +123,7 @@ def test_requests_may_arrive_in_any_pieces_and_answers_keep_their_order(run: Run
     run(scenario)
 
 
-def test_a_connection_that_asks_nothing_or_never_ends_its_question_is_closed(
-    run: RunScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_connections_and_incomplete_requests_are_closed(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(running: Running) -> None:
         server = Server(running)
         monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
@@ -131,11 +131,12 @@ def test_a_connection_that_asks_nothing_or_never_ends_its_question_is_closed(
             silent, slow, huge, busy = [await connect() for _ in range(4)]
             slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
             assert await slow.ended() == b""
-            huge.send(b"GET /healthz HTTP/1.1\r\n")
-            await asyncio.sleep(0.05)
+            begin = b"GET /healthz HTTP/1.1\r\n"
+            huge.send(begin)
+            await until(lambda: server.protocols[2].received_bytes == len(begin))
             huge.send(b"X: " + b"x" * protocol.MAX_HEAD_BYTES)
             assert (await huge.ended()).startswith(b"HTTP/1.1 400")
-            # Repetitions keep a connection alive as other requests do.
+            # Repeated polls keep a connection alive like other requests.
             for _ in range(8):
                 assert b"200 OK" in (await busy.ask(poll(bearer)))[0]
                 await asyncio.sleep(0.25)
@@ -147,11 +148,12 @@ def test_a_connection_that_asks_nothing_or_never_ends_its_question_is_closed(
     run(scenario)
 
 
-def test_connections_beyond_the_bound_are_told_to_come_back(run: RunScenario) -> None:
+def test_connections_beyond_the_limit_are_told_to_retry_later(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
-        async with Server(running).listening() as connect:
+        server = Server(running)
+        async with server.listening() as connect:
             first, second, late = [await connect() for _ in range(3)]
-            # Also one that asks what could be repeated.
+            # A poll that is answered without the application opens a connection as well.
             known = poll(token(["T-NORTH"]))
             for _ in range(3):
                 await first.ask(known)
@@ -163,27 +165,34 @@ def test_connections_beyond_the_bound_are_told_to_come_back(run: RunScenario) ->
             assert b"\r\nretry-after: " in refused
             assert b'"code":"rate-limited"' in refused
             first.close()
-            await asyncio.sleep(0.05)
+            await until(lambda: server.connection_count == 1)
             again = await connect()
             assert b"HTTP/1.1 200" in (await again.ask(poll(token(["T-NORTH"]))))[0]
 
     run(scenario, connections=2)
 
 
-def test_the_kernel_takes_a_large_answer_in_parts_so_that_polls_meanwhile_need_not_wait(run: RunScenario) -> None:
+def test_a_large_answer_is_handed_to_the_kernel_in_parts_so_that_polls_need_not_wait(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server = Server(running)
         async with server.listening() as connect:
             await (await connect()).ask(poll(token(["T-NORTH"])))
             transport = server.protocols[0].transport
-            # Its reader takes nothing.
+            descriptor = transport.get_extra_info("socket").fileno()
+
+            def unsent_bytes() -> int:
+                found = array("i", [0])
+                ioctl(descriptor, SIOCOUTQNSD, found)
+                return found[0]
+
+            # The client reads nothing.
             content = bytes(40 * 2**20)
             transport.write(content)
-            await asyncio.sleep(0.1)
-            unsent = array("i", [0])
-            ioctl(transport.get_extra_info("socket").fileno(), SIOCOUTQNSD, unsent)
-            # A segment may be begun before the bound, and ended after it.
-            assert unsent[0] <= protocol.UNSENT_BYTES + 2**16
+            await until(lambda: unsent_bytes() > 0)
+            for _ in range(50):
+                # A segment may begin before the limit and end after it.
+                assert unsent_bytes() <= protocol.UNSENT_BYTES + 2**16
+                await asyncio.sleep(0.002)
             assert transport.get_write_buffer_size() > len(content) // 2
             transport.abort()
 

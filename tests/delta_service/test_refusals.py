@@ -20,22 +20,21 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from delta_service.cursor import Anchor, Cursor
-from delta_service.delta import DeltaRoutes
 from delta_service.settings import ServiceSettings, SettingsError
 from delta_service.store.writer import DeltaStoreWriter
-from tests.delta_service.conftest import SECRET, WORLDS, Device, Running, RunScenario, publish, service_of, token
+from tests.delta_service.conftest import (
+    SECRET,
+    VALID_CLAIMS,
+    WORLDS,
+    Device,
+    Running,
+    RunScenario,
+    publish,
+    service_of,
+    token,
+)
 from tests.delta_service.model import IDENTITY, full_copy
-
-
-def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["cache-control"] == "no-store"
-    document: dict[str, Any] = answer.json()
-    assert (document["status"], document["code"]) == (status, code)
-    assert document["requestId"] == answer.headers["x-request-id"]
-    assert document["detail"].endswith(".")
-    return document
+from tests.delta_service.problems import assert_problem
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, 
         ("wait", "parameter-invalid"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(run: RunScenario, query: str, code: str) -> None:
+def test_invalid_parameters_are_refused(run: RunScenario, query: str, code: str) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         assert_problem(await device.get(f"/v1/territories/T-NORTH/delta?{query}"), 400, code)
@@ -78,7 +77,7 @@ def test_a_tampered_cursor_is_malformed(run: RunScenario) -> None:
         for position in range(len(payload)):
             changed = payload[:position] + ("A" if payload[position] != "A" else "B") + payload[position + 1 :]
             answer = await device.get("north", since=f"{kind}.{changed}.{signature}")
-            # A change in the epoch reads as another history; nothing forged is ever answered.
+            # A change in the epoch looks like a cursor of another history. No forged cursor gets a delta.
             assert answer.status_code in (400, 409), position
         others = set(ascii_letters + digits + "-_") - {signature[-1]}
         for end in [signature[-1] + extra for extra in ("!", "=", "\n", "é", "A")] + sorted(others):
@@ -90,7 +89,7 @@ def test_a_tampered_cursor_is_malformed(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_cursors_the_store_cannot_know_are_conflicts(run: RunScenario) -> None:
+def test_cursors_that_the_store_cannot_know_are_conflicts(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         ahead = Cursor(IDENTITY.epoch, (Anchor(("T-NORTH",), 5, None),)).encode(IDENTITY.cursor_key)
@@ -109,7 +108,7 @@ def test_cursors_the_store_cannot_know_are_conflicts(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_what_is_older_than_the_history_is_gone(run: RunScenario) -> None:
+def test_cursors_older_than_the_history_are_expired(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         old = Cursor(IDENTITY.epoch, (Anchor(("T-NORTH",), 1, None),)).encode(IDENTITY.cursor_key)
@@ -125,14 +124,14 @@ def test_what_is_older_than_the_history_is_gone(run: RunScenario) -> None:
                 "snapshot": "/v1/territories/T-NORTH/delta",
             }
         assert (await device.get("north", since=2)).json() == before
-        # Its publication is still kept in full, yet the cursor behind it is not.
+        # The page's publication is still complete, but the cursor that it started from has expired.
         assert_problem(await device.get(page), 410, "cursor-expired")
         assert (await device.get("north")).status_code == 200
 
     run(scenario)
 
 
-def test_a_page_is_gone_with_its_bodies(run: RunScenario) -> None:
+def test_a_page_expires_when_its_bodies_are_pruned(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", "T-SOUTH")
         page = (await device.get("/v1/delta", limit=1)).headers["link"].split(">")[0].removeprefix("<")
@@ -145,7 +144,7 @@ def test_a_page_is_gone_with_its_bodies(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_a_page_needs_the_scope_it_was_made_for(run: RunScenario) -> None:
+def test_a_page_needs_a_token_with_its_scope(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         both = running.device("T-NORTH", "T-SOUTH")
         page = (await both.get("/v1/delta", limit=1)).headers["link"].split(">")[0].removeprefix("<")
@@ -157,7 +156,7 @@ def test_a_page_needs_the_scope_it_was_made_for(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_a_territory_outside_the_token_is_denied_alike_whether_it_exists(run: RunScenario) -> None:
+def test_a_territory_outside_the_token_is_denied_in_the_same_way_whether_or_not_it_exists(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         answers = [
@@ -167,7 +166,7 @@ def test_a_territory_outside_the_token_is_denied_alike_whether_it_exists(run: Ru
         for answer in answers:
             assert_problem(answer, 403, "scope-denied")
         assert len({(answer.content, tuple(answer.headers.items())) for answer in answers}) == 1
-        # What the token names but the store does not have is not denied, only not there.
+        # A territory that the token names and the store does not have is not found, rather than denied.
         unknown = await running.device("T-NOWHERE").get("/v1/territories/T-NOWHERE/delta")
         assert_problem(unknown, 404, "not-found")
 
@@ -180,7 +179,6 @@ def _unsigned(claims: dict[str, Any], header: dict[str, str]) -> str:
 
 
 NOW = int(time.time())
-GOOD = {"aud": "territory-delta", "exp": NOW + 600, "territories": ["T-NORTH"]}
 
 
 @pytest.mark.parametrize(
@@ -194,16 +192,16 @@ GOOD = {"aud": "territory-delta", "exp": NOW + 600, "territories": ["T-NORTH"]}
         token(["T-NORTH"], secret=b"another secret of more than thirty-two bytes"),
         token(["T-NORTH"], algorithm="HS384"),
         jwt.encode({"aud": "territory-delta", "exp": NOW + 600}, SECRET),
-        jwt.encode(GOOD | {"territories": "T-NORTH"}, SECRET),
-        jwt.encode(GOOD | {"territories": [1]}, SECRET),
-        _unsigned(GOOD, {"alg": "none", "typ": "JWT"}),
-        _unsigned(GOOD, {"alg": "HS256", "typ": "JWT"}),
+        jwt.encode(VALID_CLAIMS | {"territories": "T-NORTH"}, SECRET),
+        jwt.encode(VALID_CLAIMS | {"territories": [1]}, SECRET),
+        _unsigned(VALID_CLAIMS, {"alg": "none", "typ": "JWT"}),
+        _unsigned(VALID_CLAIMS, {"alg": "HS256", "typ": "JWT"}),
         "nonsense",
         "",
     ],
     ids=range(14),
 )
-def test_a_bad_token_learns_nothing(run: RunScenario, bearer: str) -> None:
+def test_an_invalid_token_gets_no_information(run: RunScenario, bearer: str) -> None:
     async def scenario(running: Running) -> None:
         for path in ("/v1/territories/T-NORTH/delta", "/v1/delta", "/v1/territories", "/v1/territories/X/delta?a=b"):
             answer = await Device(running.client, bearer).get(path)
@@ -214,7 +212,7 @@ def test_a_bad_token_learns_nothing(run: RunScenario, bearer: str) -> None:
     run(scenario)
 
 
-def test_small_clock_differences_are_forgiven(run: RunScenario) -> None:
+def test_small_clock_differences_are_tolerated(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", exp=int(time.time()) - 10, nbf=int(time.time()) + 10)
         assert (await device.get("north")).status_code == 200
@@ -222,7 +220,7 @@ def test_small_clock_differences_are_forgiven(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_a_token_remembered_is_not_believed_beyond_its_end(run: RunScenario) -> None:
+def test_a_cached_token_is_refused_after_it_has_expired(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", exp=int(time.time()) - 28)
         assert (await device.get("north", since=4)).status_code == 200
@@ -260,52 +258,54 @@ def test_a_key_set_verifies_rs256_and_es256(
 ) -> None:
     async def scenario(running: Running) -> None:
         for key, algorithm, kid in ((rsa_key, "RS256", "rsa"), (ec_key, "ES256", "ec")):
-            bearer = jwt.encode(GOOD, key, algorithm, headers={"kid": kid})
+            bearer = jwt.encode(VALID_CLAIMS, key, algorithm, headers={"kid": kid})
             assert (await Device(running.client, bearer).get("north")).status_code == 200
             for other in ("RS512", "PS256") if kid == "rsa" else ():
-                bearer = jwt.encode(GOOD, key, other, headers={"kid": kid})
+                bearer = jwt.encode(VALID_CLAIMS, key, other, headers={"kid": kid})
                 assert_problem(await Device(running.client, bearer).get("north"), 401, "unauthorized")
-        swapped = jwt.encode(GOOD, rsa_key, "RS256", headers={"kid": "ec"})
+        swapped = jwt.encode(VALID_CLAIMS, rsa_key, "RS256", headers={"kid": "ec"})
         assert_problem(await Device(running.client, swapped).get("north"), 401, "unauthorized")
 
     run(scenario, jwks=str(key_set))
 
 
-def test_a_public_key_is_no_shared_secret(run: RunScenario, key_set: Path, rsa_key: rsa.RSAPrivateKey) -> None:
+def test_a_public_key_is_not_accepted_as_a_shared_secret(
+    run: RunScenario, key_set: Path, rsa_key: rsa.RSAPrivateKey
+) -> None:
     async def scenario(running: Running) -> None:
         public = rsa_key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        content = _unsigned(GOOD, {"alg": "HS256", "kid": "rsa"}).removesuffix(".")
+        content = _unsigned(VALID_CLAIMS, {"alg": "HS256", "kid": "rsa"}).removesuffix(".")
         mac = hmac.new(public, content.encode(), hashlib.sha256).digest()
         confused = f"{content}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
         assert_problem(await Device(running.client, confused).get("north"), 401, "unauthorized")
-        # Nor is a symmetric key of the set a key to the service.
-        symmetric = jwt.encode(GOOD, SECRET, "HS256", headers={"kid": "oct"})
+        # A symmetric key in the set is not accepted either.
+        symmetric = jwt.encode(VALID_CLAIMS, SECRET, "HS256", headers={"kid": "oct"})
         assert_problem(await Device(running.client, symmetric).get("north"), 401, "unauthorized")
 
     run(scenario, jwks=str(key_set), jwt_secret=None)
 
 
-def test_a_withdrawn_key_stops_working(
+def test_tokens_of_a_withdrawn_key_are_refused(
     run: RunScenario, key_set: Path, rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
-        device = Device(running.client, jwt.encode(GOOD, rsa_key, "RS256", headers={"kid": "rsa"}))
+        device = Device(running.client, jwt.encode(VALID_CLAIMS, rsa_key, "RS256", headers={"kid": "rsa"}))
         assert (await device.get("north")).status_code == 200
         other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         new = jwt.algorithms.RSAAlgorithm.to_jwk(other.public_key(), as_dict=True) | {"kid": "new"}
         key_set.write_text(json.dumps({"keys": [new]}))
         later = time.monotonic() + 60
         monkeypatch.setattr(time, "monotonic", lambda: later)
-        bearer = jwt.encode(GOOD, other, "RS256", headers={"kid": "new"})
+        bearer = jwt.encode(VALID_CLAIMS, other, "RS256", headers={"kid": "new"})
         assert (await Device(running.client, bearer).get("north")).status_code == 200
         assert_problem(await device.get("north"), 401, "unauthorized")
 
     run(scenario, jwks=str(key_set))
 
 
-def test_insecure_development_shows_everything_on_this_machine(run: RunScenario) -> None:
+def test_insecure_development_mode_serves_everything_to_this_machine_only(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         answer = await running.stranger.get("/v1/delta")
         assert answer.headers["sync-counts"] == "account=2, contact=1, order=0"
@@ -319,7 +319,7 @@ def test_insecure_development_shows_everything_on_this_machine(run: RunScenario)
     run(scenario, jwt_secret=None, insecure_dev=True)
 
 
-def test_without_a_key_the_service_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_does_not_start_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("DELTA_JWT_SECRET", "DELTA_JWKS", "DELTA_INSECURE_DEV"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(SettingsError, match="DELTA_JWT_SECRET"):
@@ -333,7 +333,8 @@ def test_before_the_first_publication_devices_are_told_to_wait(tmp_path: Path) -
     async def scenario() -> None:
         async with service_of(tmp_path, None) as running:
             device = running.device("T-NORTH")
-            for _ in range(2):  # no file; then a store without a publication
+            # First there is no file, then a store without a publication.
+            for _ in range(2):
                 await running.service.watch.look()
                 for path in ("north", "/v1/territories", "/readyz"):
                     answer = await device.get(path)
@@ -357,7 +358,7 @@ def test_before_the_first_publication_devices_are_told_to_wait(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
-def test_a_broken_store_is_unavailable_and_never_a_stack_trace(run: RunScenario, tmp_path: Path) -> None:
+def test_a_broken_store_is_reported_as_unavailable_without_a_stack_trace(run: RunScenario, tmp_path: Path) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         running.writer.close()
@@ -372,12 +373,12 @@ def test_a_broken_store_is_unavailable_and_never_a_stack_trace(run: RunScenario,
     run(scenario)
 
 
-def test_a_failure_of_ours_is_a_500_without_details(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_500_without_details(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(running: Running) -> None:
         def fail(*_: object) -> None:
             raise RuntimeError("the secret is 42")
 
-        monkeypatch.setattr(DeltaRoutes, "_news", fail)
+        monkeypatch.setattr(running.service.source, "settled", fail)
         answer = await running.device("T-NORTH").get("north", {"X-Request-Id": "from-the-device"}, since=1)
         assert_problem(answer, 500, "internal")
         assert answer.headers["x-request-id"] == "from-the-device"
@@ -386,7 +387,7 @@ def test_a_failure_of_ours_is_a_500_without_details(run: RunScenario, monkeypatc
     run(scenario)
 
 
-def test_too_many_first_syncs_are_paced_and_ready_ones_are_not(run: RunScenario) -> None:
+def test_first_syncs_are_rate_limited_unless_they_are_in_memory(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         answers = [await device.get("north", limit=limit) for limit in range(1, 5)]
@@ -399,7 +400,7 @@ def test_too_many_first_syncs_are_paced_and_ready_ones_are_not(run: RunScenario)
     run(scenario, snapshots_per_second=1)
 
 
-def test_other_methods_and_addresses_are_problems_too(run: RunScenario) -> None:
+def test_unknown_methods_and_paths_are_problem_documents(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         for path in ("/v1/delta", "/docs"):
             answer = await running.client.post(path)
@@ -407,7 +408,7 @@ def test_other_methods_and_addresses_are_problems_too(run: RunScenario) -> None:
             assert "GET" in answer.headers["allow"]
         for path in ("/", "/v1/territories//delta", "/v1/territories/a/b/delta", "/v2/delta"):
             assert_problem(await running.client.get(path), 404, "not-found")
-        head = await running.client.head("/v1/delta", headers=running.device("T-NORTH")._headers)
+        head = await running.client.head("/v1/delta", headers=running.device("T-NORTH").headers)
         assert (head.status_code, head.content) == (200, b"")
         assert int(head.headers["content-length"]) > 0
 

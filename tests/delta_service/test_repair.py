@@ -13,10 +13,10 @@ from delta_service import repair
 from delta_service.cursor import Anchor, Cursor
 from tests.delta_service.conftest import A1, A2, A3, C1, WORLDS, Device, Running, RunScenario, world
 from tests.delta_service.model import IDENTITY, OBJECTS, Row, World, digest_of, version_of
-from tests.delta_service.test_refusals import assert_problem
+from tests.delta_service.problems import assert_problem
 
 NORTH, SOUTH = "/v1/territories/T-NORTH", "/v1/territories/T-SOUTH"
-EMPTY = {name: {"insert": [], "update": [], "deleted": []} for name in OBJECTS}
+EMPTY: dict[str, dict[str, list[Any]]] = {name: {"insert": [], "update": [], "deleted": []} for name in OBJECTS}
 View = dict[Row, str]
 
 
@@ -25,7 +25,7 @@ def bucket_of(row: Row) -> int:
 
 
 def buckets_of(view: View) -> dict[str, list[str]]:
-    """The device's own arithmetic."""
+    """Bucket digests as a device computes them."""
     sums = {name: [0] * 256 for name in OBJECTS}
     for row, body in view.items():
         sums[row[0]][bucket_of(row)] += digest_of(row, body)
@@ -91,7 +91,7 @@ def test_after_two_rounds_a_device_holds_exactly_the_view(run: RunScenario, held
     run(scenario)
 
 
-def test_a_repair_names_the_difference_only(run: RunScenario) -> None:
+def test_a_repair_contains_only_the_difference(run: RunScenario) -> None:
     rows = [("account", f"R{number}") for number in range(300)]
 
     async def scenario(running: Running) -> None:
@@ -108,7 +108,7 @@ def test_a_repair_names_the_difference_only(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_the_view_of_the_first_round_is_that_of_the_second_whatever_is_published_between(run: RunScenario) -> None:
+def test_both_rounds_use_the_same_view_whatever_is_published_between_them(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         first = (await device.post(f"{NORTH}/reconcile", {"buckets": buckets_of({})})).json()
@@ -122,7 +122,7 @@ def test_the_view_of_the_first_round_is_that_of_the_second_whatever_is_published
     run(scenario)
 
 
-def test_a_device_may_compare_at_its_own_cursor_and_an_old_one_is_no_dead_end(run: RunScenario) -> None:
+def test_a_device_can_compare_at_its_own_cursor_and_an_unusable_one_is_replaced_by_the_newest(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         own = await device.cursor()
@@ -141,7 +141,7 @@ def test_a_device_may_compare_at_its_own_cursor_and_an_old_one_is_no_dead_end(ru
     run(scenario)
 
 
-def test_a_part_of_the_objects_may_be_repaired_and_the_rest_is_not_forgotten(run: RunScenario) -> None:
+def test_repairing_some_objects_loses_no_change_of_the_others(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         digests = {"contact": buckets_of({})["contact"]}
@@ -198,7 +198,7 @@ GOOD_BUCKETS = buckets_of({})
         ({"cursor": "x", "differing": {}, "versions": {}}, "cursor-malformed"),
     ],
 )
-def test_a_body_that_cannot_be_meant_is_refused(run: RunScenario, body: Any, code: str) -> None:
+def test_invalid_reconcile_bodies_are_refused(run: RunScenario, body: Any, code: str) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         if isinstance(body, dict) and body.get("cursor") == "C":
@@ -209,7 +209,7 @@ def test_a_body_that_cannot_be_meant_is_refused(run: RunScenario, body: Any, cod
     run(scenario)
 
 
-def test_reconcile_refuses_what_it_cannot_repair_to(run: RunScenario) -> None:
+def test_reconcile_refuses_cursors_it_cannot_repair_to(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", "T-SOUTH")
 
@@ -232,7 +232,9 @@ def test_reconcile_refuses_what_it_cannot_repair_to(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_sizes_are_limited(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sizes_of_reconcile_requests_and_answers_are_limited(
+    run: RunScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         first = (await device.post(f"{NORTH}/reconcile", {"buckets": buckets_of({})})).json()
@@ -248,7 +250,7 @@ def test_sizes_are_limited(run: RunScenario, monkeypatch: pytest.MonkeyPatch) ->
     run(scenario)
 
 
-def test_reconciles_have_a_pace_of_their_own(run: RunScenario) -> None:
+def test_reconciles_have_a_rate_limit_of_their_own(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         answers = [await device.post(f"{NORTH}/reconcile", {"buckets": buckets_of({})}) for _ in range(4)]
@@ -260,7 +262,7 @@ def test_reconciles_have_a_pace_of_their_own(run: RunScenario) -> None:
     run(scenario, reconciles_per_second=1)
 
 
-def test_a_digest_is_that_of_the_view_at_the_cursor(run: RunScenario) -> None:
+def test_the_digest_is_that_of_the_view_at_the_cursor(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH", "T-SOUTH")
         for path, scope in ((NORTH, ["T-NORTH"]), (SOUTH, ["T-SOUTH"]), ("/v1", ["T-NORTH", "T-SOUTH"])):
@@ -282,7 +284,7 @@ def test_a_digest_is_that_of_the_view_at_the_cursor(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_a_digest_reaches_back_to_the_horizon_beyond_the_bodies(run: RunScenario) -> None:
+def test_digests_are_available_back_to_the_horizon_even_without_bodies(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         before = (await device.get(f"{NORTH}/digest", cursor=2, buckets="true")).json()
@@ -296,7 +298,7 @@ def test_a_digest_reaches_back_to_the_horizon_beyond_the_bodies(run: RunScenario
     run(scenario)
 
 
-def test_a_digest_of_a_device_with_some_objects_is_of_those_it_has(run: RunScenario) -> None:
+def test_the_digest_for_a_device_with_some_objects_covers_only_these(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         some = await device.get("north", objects="account")
@@ -321,14 +323,14 @@ def test_a_digest_of_a_device_with_some_objects_is_of_those_it_has(run: RunScena
         ("cursor=9", 409, "cursor-ahead"),
     ],
 )
-def test_a_digest_that_cannot_be_meant_is_refused(run: RunScenario, query: str, status: int, code: str) -> None:
+def test_invalid_digest_parameters_are_refused(run: RunScenario, query: str, status: int, code: str) -> None:
     async def scenario(running: Running) -> None:
         assert_problem(await running.device("T-NORTH").get(f"{NORTH}/digest?{query}"), status, code)
 
     run(scenario)
 
 
-def test_digest_and_reconcile_keep_to_the_token(run: RunScenario) -> None:
+def test_digest_and_reconcile_serve_only_territories_of_the_token(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         south = Cursor(IDENTITY.epoch, (Anchor(("T-SOUTH",), 4, None),)).encode(IDENTITY.cursor_key)
@@ -344,12 +346,13 @@ def test_digest_and_reconcile_keep_to_the_token(run: RunScenario) -> None:
     run(scenario)
 
 
-def test_bodies_pruned_between_comparing_and_reading_are_never_mixed_up(run: RunScenario) -> None:
+def test_bodies_pruned_between_the_rounds_are_an_error_and_not_a_mixed_answer(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         device = running.device("T-NORTH")
         first = (await device.post(f"{NORTH}/reconcile", {"buckets": buckets_of({})})).json()
         await running.publish([*WORLDS, world({A1: 9, A2: 1}, {"T-NORTH": [A1, A2]})])
-        running.writer.prune(0, 5)  # the service has not looked yet
+        # The service has not noticed this yet.
+        running.writer.prune(0, 5)
         answer = await device.post(f"{NORTH}/reconcile", first | {"versions": {}})
         assert_problem(answer, 503, "store-unavailable")
         await running.service.watch.look()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import apsw
 import numpy as np
@@ -18,23 +17,35 @@ from delta_service.store.sqlite import SqliteConnection
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import WORLDS
 from tests.delta_service.model import IDENTITY, full_copy, publication
+from tests.delta_service.stores import opened_connections
 
 ROWS = 1_000
 FEW, MANY = 10, 200
 MANY_PAGES = 10_000
-"""Rows that lie on more pages than SQLite would keep in memory."""
-# Its fence, its times, and one head of each territory.
+"""Rows that need more pages than SQLite keeps in memory for a statement journal."""
+# The fence, the publication's times, and one head of each territory.
 ROWS_OF_ANY_PUBLICATION = 4
-# Once as a leave and once as an entry.
+# One interval is closed and one is opened.
 ROWS_OF_A_MOVE = 2
-# Staged; the text; the old version closed and the new one opened; the interval touched.
+# The staged row, the body, the old version closed, the new one opened, and the interval marked as touched.
 ROWS_OF_A_CHANGE = 5
 ROWS_OF_INDEX_STATISTICS = 8
 
 
+class ObservedWriter(DeltaStoreWriter):
+    """A writer whose connection the test can observe."""
+
+    def __init__(self, path: Path) -> None:
+        with opened_connections() as opened:
+            super().__init__(path)
+        (connection,) = opened
+        assert isinstance(connection, SqliteConnection)
+        self.connection = connection
+
+
 @pytest.fixture
-def writer(tmp_path: Path) -> Iterator[DeltaStoreWriter]:
-    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
+def writer(tmp_path: Path) -> Iterator[ObservedWriter]:
+    with ObservedWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
         rows = [RowChange("account", id_of(number), 1, 1, "{}") for number in range(ROWS)]
         seen = [VisibilityChange("T1", "account", id_of(number), entered=True) for number in range(ROWS)]
@@ -61,20 +72,19 @@ def changes(count: int, seq: int) -> list[RowChange]:
     return [RowChange("account", id_of(number), seq, seq, f'{{"seq":{seq}}}') for number in range(count)]
 
 
-def rows_written(writer: DeltaStoreWriter, change_set: ChangeSet) -> int:
-    connection = cast(SqliteConnection, writer._connection)
-    before = connection.total_changes()
+def rows_written(writer: ObservedWriter, change_set: ChangeSet) -> int:
+    before = writer.connection.total_changes()
     writer.apply(change_set)
-    return connection.total_changes() - before
+    return writer.connection.total_changes() - before
 
 
-def test_a_move_writes_two_intervals_and_nothing_of_the_row(writer: DeltaStoreWriter) -> None:
+def test_a_moved_row_costs_two_intervals_and_writes_nothing_of_the_row_itself(writer: ObservedWriter) -> None:
     for seq, (count, source, target) in enumerate([(FEW, "T1", "T2"), (FEW, "T2", "T1"), (MANY, "T1", "T2")], start=2):
         written = rows_written(writer, ChangeSet(publication(seq), [], move(count, source, target), heads(seq)))
         assert written <= ROWS_OF_ANY_PUBLICATION + ROWS_OF_A_MOVE * count, (seq, count)
 
 
-def test_a_changed_text_writes_its_version_and_touches_its_intervals_once(writer: DeltaStoreWriter) -> None:
+def test_a_changed_row_costs_one_version_and_one_update_of_each_interval(writer: ObservedWriter) -> None:
     for seq, count in ((2, FEW), (3, MANY)):
         written = rows_written(
             writer, ChangeSet(publication(seq), changes(count, seq), visibility_table([]), heads(seq))
@@ -82,14 +92,14 @@ def test_a_changed_text_writes_its_version_and_touches_its_intervals_once(writer
         assert written <= ROWS_OF_ANY_PUBLICATION + ROWS_OF_A_CHANGE * count, (seq, count)
 
 
-def test_a_row_that_changes_and_moves_at_once_is_not_touched_besides(writer: DeltaStoreWriter) -> None:
+def test_a_row_that_changes_and_moves_in_one_publication_costs_no_extra_update(writer: ObservedWriter) -> None:
     written = rows_written(writer, ChangeSet(publication(2), changes(MANY, 2), move(MANY, "T1", "T2"), heads(2)))
     most = ROWS_OF_A_CHANGE - 1 + ROWS_OF_A_MOVE
     assert written <= ROWS_OF_ANY_PUBLICATION + most * MANY
 
 
-def test_a_publication_takes_as_many_statements_whatever_its_size(writer: DeltaStoreWriter) -> None:
-    connection = cast(SqliteConnection, writer._connection)
+def test_the_number_of_statements_does_not_depend_on_the_size_of_the_publication(writer: ObservedWriter) -> None:
+    connection = writer.connection
     taken = []
     for seq, count in ((2, FEW), (3, MANY)):
         texts: list[str] = []
@@ -106,8 +116,8 @@ def test_a_publication_takes_as_many_statements_whatever_its_size(writer: DeltaS
     assert taken[0] == taken[1]
 
 
-def test_no_statement_of_a_publication_reads_a_whole_table_of_the_store(writer: DeltaStoreWriter) -> None:
-    connection = cast(SqliteConnection, writer._connection)
+def test_no_statement_of_a_publication_scans_a_whole_table(writer: ObservedWriter) -> None:
+    connection = writer.connection
     connection.execute(publish.STAGED_ROW)
     numbers, row_ids = connection.array(np.array([1, 2])), connection.array(["A1", "A2"])
     bounds = {"seq": 2, "open": OPEN_SEQ, "numbers": numbers, "row_ids": row_ids, "object": 0}
@@ -121,7 +131,7 @@ def test_no_statement_of_a_publication_reads_a_whole_table_of_the_store(writer: 
         connection.execute(statement, bounds)
 
 
-def test_no_statement_keeps_pages_to_undo_it_alone(tmp_path: Path) -> None:
+def test_no_statement_opens_a_statement_journal(tmp_path: Path) -> None:
     opened: list[int] = []
 
     class Watching(apsw.VFS):
@@ -144,8 +154,8 @@ def test_no_statement_keeps_pages_to_undo_it_alone(tmp_path: Path) -> None:
 
 
 def test_a_full_copy_writes_each_row_once(tmp_path: Path) -> None:
-    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
-        connection = cast(SqliteConnection, writer._connection)
+    with ObservedWriter(tmp_path / "delta.sqlite") as writer:
+        connection = writer.connection
         writer.replace(full_copy(WORLDS, ("T-NORTH", "T-SOUTH")))
         held = sum(connection.execute(f"SELECT count(*) FROM {table}").get for table in schema.TABLES)
         assert connection.total_changes() <= held + ROWS_OF_INDEX_STATISTICS

@@ -1,4 +1,4 @@
-"""Large answers found at once: one begins at a time, in order, and what becomes of one does not stop the others."""
+"""Large answers from memory take turns: one begins at a time, in order, and a failed one does not block the others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,22 +18,22 @@ from delta_service.outflow import Turns
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, Running, RunScenario, publish, token
 from tests.delta_service.connections import Server, first_sync, poll
+from tests.delta_service.histories import history_with_large_row
 from tests.delta_service.model import IDENTITY
-from tests.delta_service.test_events import until
-from tests.delta_service.test_first_syncs import worlds_of
-from tests.delta_service.test_process import serving
+from tests.delta_service.processes import address_of, serving
+from tests.waiting import until
 
-# Larger than what the kernel takes from a reader that does not read, and not too large to be kept.
+# More than the kernel buffers for a client that does not read, and small enough to be kept in memory.
 HUGE = 7 * 2**20
 RESET = struct.pack("ii", 1, 0)
-"""Of SO_LINGER: the end of a connection is told at once."""
+"""For SO_LINGER: closing resets the connection at once."""
 
 
-def test_one_begins_each_time_the_event_loop_goes_round() -> None:
+def test_one_answer_begins_in_each_iteration_of_the_event_loop() -> None:
     async def scenario() -> None:
         turns, begun = Turns(), list[int]()
         for number in range(3):
-            turns.take(lambda number=number: begun.append(number))
+            turns.take(partial(begun.append, number))
         for round_ in range(4):
             assert begun == list(range(min(round_, 3)))
             await asyncio.sleep(0)
@@ -43,7 +44,7 @@ def test_one_begins_each_time_the_event_loop_goes_round() -> None:
     asyncio.run(scenario())
 
 
-def test_one_that_fails_or_no_longer_wants_its_turn_does_not_keep_the_others_waiting() -> None:
+def test_an_answer_that_fails_or_is_cancelled_does_not_block_the_others() -> None:
     async def scenario() -> None:
         failures = list[object]()
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
@@ -67,14 +68,15 @@ def test_one_that_fails_or_no_longer_wants_its_turn_does_not_keep_the_others_wai
     asyncio.run(scenario())
 
 
-def test_who_is_gone_before_its_turn_is_written_nothing(tmp_path: Path) -> None:
+@pytest.mark.processes
+def test_nothing_is_sent_to_a_client_that_disconnected(tmp_path: Path) -> None:
     with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
-        publish(writer, worlds_of(SMALL_BYTES + 1))
+        publish(writer, history_with_large_row(SMALL_BYTES + 1))
         writer.set_territories(NAMES)
     request = first_sync(token(["T-NORTH"]))
     with serving(tmp_path) as client:
-        address = str(client.base_url.host), client.base_url.port or 0
+        address = address_of(client)
         headers = {"Authorization": f"Bearer {token(['T-NORTH'])}", "Accept-Encoding": "identity"}
         for _ in range(2):
             whole = client.get("/v1/territories/T-NORTH/delta", headers=headers).content
@@ -90,7 +92,7 @@ def test_who_is_gone_before_its_turn_is_written_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "service.log").read_text()
 
 
-def test_readers_hold_no_more_of_what_is_told_at_once_than_of_other_answers(
+def test_answers_from_memory_count_against_the_memory_limit_like_others(
     run: RunScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(running: Running) -> None:
@@ -98,29 +100,29 @@ def test_readers_hold_no_more_of_what_is_told_at_once_than_of_other_answers(
         async with server.listening() as connect:
             connection = await connect()
             expected = await connection.ask(first_sync(bearer))
-            await until(lambda: flow._bytes == 0)
+            await until(lambda: flow.size_bytes == 0)
             gone, slow = await connect(), await connect()
             for stalled in (gone, slow):
                 stalled.send(first_sync(bearer))
-            await until(lambda: len(flow._readers) == 1 and sum(flow._readers.values()) == 2)
+            await until(lambda: flow.body_count == 1 and flow.reader_count == 2)
             assert server.asked == 1
-            assert flow._bytes > HUGE
+            assert flow.size_bytes > HUGE
             with monkeypatch.context() as full:
                 full.setattr(outflow, "MAX_BYTES", HUGE)
                 head, body = await connection.ask(first_sync(bearer))
                 assert head.split()[1] == b"429"
                 assert b'"code":"rate-limited"' in body
-            gone._writer.transport.abort()
+            gone.abort()
             assert await slow.answer() == expected
-            await until(lambda: flow._bytes == 0)
-            # The connection is as good as before.
+            await until(lambda: flow.size_bytes == 0)
+            # The connection is still usable.
             assert await slow.ask(first_sync(bearer)) == expected
             assert server.asked == 2
 
-    run(scenario, published=1, worlds=worlds_of(HUGE))
+    run(scenario, published=1, worlds=history_with_large_row(HUGE))
 
 
-def test_a_service_that_ends_and_a_connection_that_was_quiet_let_the_answer_be_taken(run: RunScenario) -> None:
+def test_neither_shutdown_nor_the_idle_timeout_interrupts_an_answer(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         async with server.listening(keep_alive_seconds=1) as connect:
@@ -129,21 +131,22 @@ def test_a_service_that_ends_and_a_connection_that_was_quiet_let_the_answer_be_t
             slow.send(first_sync(bearer))
             await asyncio.sleep(1.3)
             assert await slow.answer() == expected
-            assert await slow.ask(first_sync(bearer)) == expected, "what it took so long for is no silence"
+            assert await slow.ask(first_sync(bearer)) == expected, "time spent reading an answer is not idle time"
             assert await slow.ended() == b""
+            await until(lambda: running.service.outflow.reader_count == 0)
             last = await connect()
             last.send(first_sync(bearer))
-            await until(lambda: server.protocols[-1]._on_its_way is not None)
+            await until(lambda: running.service.outflow.reader_count == 1)
             for protocol in server.protocols:
                 protocol.shutdown()
             assert await last.answer() == expected
             assert await last.ended() == b""
             assert server.asked == 1
 
-    run(scenario, published=1, worlds=worlds_of(HUGE))
+    run(scenario, published=1, worlds=history_with_large_row(HUGE))
 
 
-def test_what_waits_for_its_turn_is_answered_in_order_and_at_the_end(run: RunScenario) -> None:
+def test_a_queued_answer_is_sent_before_later_ones_and_at_shutdown(run: RunScenario) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         async with server.listening() as connect:
@@ -153,9 +156,9 @@ def test_what_waits_for_its_turn_is_answered_in_order_and_at_the_end(run: RunSce
                 news = await connection.ask(poll(bearer, since=1))
             assert server.asked == 3
             protocol = server.protocols[0]
-            # Before the loop goes round, as when both arrive together.
+            # Before the event loop continues, as if both arrived together.
             protocol.data_received(first_sync(bearer))
-            assert protocol._waiting is not None
+            assert running.service.turns.waiting_count == 1
             protocol.data_received(poll(bearer, since=1))
             assert [await connection.answer(), await connection.answer()] == [expected, news]
             protocol.data_received(first_sync(bearer))
@@ -166,15 +169,13 @@ def test_what_waits_for_its_turn_is_answered_in_order_and_at_the_end(run: RunSce
             await gone.ask(poll(bearer, since=1))
             server.protocols[1].data_received(first_sync(bearer))
             server.protocols[1].transport.abort()
-            await until(lambda: running.service.outflow._bytes == 0)
+            await until(lambda: running.service.outflow.size_bytes == 0)
             assert await (await connect()).ask(first_sync(bearer)) == expected
 
-    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
+    run(scenario, published=1, worlds=history_with_large_row(SMALL_BYTES + 1))
 
 
-def test_large_answers_take_turns_whoever_finds_them_and_small_ones_do_not(
-    run: RunScenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_answers_take_turns_and_small_ones_do_not_wait(run: RunScenario, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(running: Running) -> None:
         server, bearer = Server(running), token(["T-NORTH"])
         async with server.listening() as connect:
@@ -182,16 +183,16 @@ def test_large_answers_take_turns_whoever_finds_them_and_small_ones_do_not(
             begins: list[Callable[[], None]] = []
             monkeypatch.setattr(running.service.turns, "take", begins.append)
             found = []
-            for number, connection in enumerate((first, second), 1):
+            for connection in (first, second):
                 connection.send(first_sync(bearer))
-                await until(lambda number=number: len(begins) == number)
+                await until(lambda: len(begins) == 1)
                 await small.ask(poll(bearer, since=1))
-                begins[-1]()
+                begins.pop()()
                 found.append(await connection.answer())
             assert found[0] == found[1]
             assert len(found[0][1]) > SMALL_BYTES
 
-    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
+    run(scenario, published=1, worlds=history_with_large_row(SMALL_BYTES + 1))
 
 
 def test_large_and_small_answers_keep_their_order_in_any_pieces(run: RunScenario) -> None:
@@ -211,4 +212,4 @@ def test_large_and_small_answers_keep_their_order_in_any_pieces(run: RunScenario
                 assert [await connection.answer() for _ in asked] == [expected[kind] for kind in asked]
         assert server.asked < 40 * 6
 
-    run(scenario, published=1, worlds=worlds_of(SMALL_BYTES + 1))
+    run(scenario, published=1, worlds=history_with_large_row(SMALL_BYTES + 1))

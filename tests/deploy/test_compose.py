@@ -1,8 +1,9 @@
-"""The compose file is what compose accepts, starts commands that exist, and keeps tenants apart."""
+"""The compose file is accepted by compose, starts existing commands, and keeps tenants apart."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -16,13 +17,11 @@ import psycopg
 import pytest
 import yaml
 
-from delta_service.__main__ import _parser
+from delta_service.__main__ import argument_parser
 from delta_service.server import STOP_SECONDS
+from tests.deploy.compose import COMPOSE, ROOT, SERVICES, TENANTS
 from tests.postgres.cluster import Cluster, require_postgres
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = ROOT / "deploy/compose"
-TENANTS = ("acme", "globex")
 OURS = re.compile(r"\b(?:[A-Z]+_)+[A-Z]+\b")
 READ_BY_ENGINES = {
     "POSTGRES_USER": "the postgres image",
@@ -33,8 +32,6 @@ READ_BY_ENGINES = {
     "DAGSTER_GRPC_TIMEOUT_SECONDS": "dagster",
 }
 
-SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
-"""With anchors and merges resolved."""
 PROGRAMS = {name: service for name, service in SERVICES.items() if "territory-delta" in service["image"]}
 
 
@@ -66,6 +63,7 @@ def upstream(tenant: str) -> set[str]:
     return set(re.findall(r"server ([\d.]+:\d+) max_fails=0;", (COMPOSE / f"upstreams/{tenant}.conf").read_text()))
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="no docker-compose: compose.yaml is NOT verified")
 def test_compose_accepts_the_file(tmp_path: Path) -> None:
     home = deployed(tmp_path)
@@ -79,11 +77,11 @@ def test_compose_accepts_the_file(tmp_path: Path) -> None:
     for service in read.values():
         for volume in service.get("volumes", []):
             source, *_ = volume.split(":")
-            # Compose would make a folder of a file that is not there.
+            # Compose would create a folder in place of a missing file.
             assert not source.startswith("/") or (ROOT / Path(source).relative_to(tmp_path)).is_file(), source
 
 
-def test_no_file_has_a_secret_or_names_a_registry() -> None:
+def test_no_file_contains_a_secret_or_names_a_registry() -> None:
     for service in SERVICES.values():
         assert "/" not in service["image"]
         assert not [name for name in service.get("environment", {}) if "PASSWORD" in name or "SECRET" in name]
@@ -94,7 +92,7 @@ def test_no_file_has_a_secret_or_names_a_registry() -> None:
     assert (COMPOSE / ".gitignore").read_text().splitlines()[-1] == "secrets/"
 
 
-def test_each_variable_is_read_by_somebody() -> None:
+def test_each_variable_is_read_by_some_program() -> None:
     code = [*(ROOT / "orchestration").rglob("*.py"), *(ROOT / "delta_service").rglob("*.py")]
     code.append(ROOT / "orchestration/dagster_home/dagster-celery.yaml")
     read = set(OURS.findall("".join(path.read_text() for path in code))) | {"TENANT", *READ_BY_ENGINES}
@@ -117,21 +115,37 @@ def commands() -> Iterator[tuple[str, ...]]:
             yield tuple(service["healthcheck"]["test"][1:])
 
 
-@pytest.mark.parametrize("command", sorted(set(commands())), ids=" ".join)
-def test_each_command_line_is_understood(command: tuple[str, ...], tmp_path: Path) -> None:
-    if command[:3] == ("python", "-m", "delta_service"):
-        assert _parser().parse_args(command[3:]).port == 8080
-        return
-    program = Path(sys.executable).with_name(command[0])
+COMMANDS = sorted(set(commands()))
+
+
+@pytest.fixture(scope="module")
+def help_shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str]]:
+    """Exit code and output of each command of an installed program, with ``--help`` added."""
+    installed = [command for command in COMMANDS if command[0] != "python"]
     environment = {**os.environ, "TENANT": "acme", "CELERY_BROKER_URL": "memory://", "PYTHONPATH": str(ROOT)}
-    # Click reads the whole line before it shows the help: an option that it does not know is an error.
     done = subprocess.run(
-        [program, *command[1:], "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "tests.deploy.command_lines", "orchestration.celery_worker"],
+        input=json.dumps([[*command, "--help"] for command in installed]),
+        cwd=tmp_path_factory.mktemp("commands"), env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout.splitlines()[-1])
+    return {command: (code, output) for command, (code, output) in zip(installed, outcomes, strict=True)}
 
 
-def test_ports_and_paths_are_those_that_are_served() -> None:
+@pytest.mark.processes
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_command_line_is_accepted(command: tuple[str, ...], request: pytest.FixtureRequest) -> None:
+    if command[:3] == ("python", "-m", "delta_service"):
+        assert argument_parser().parse_args(command[3:]).port == 8080
+        return
+    # Click reads the whole line before it shows the help: an option that it does not know is an error.
+    code, output = request.getfixturevalue("help_shown")[command]
+    assert code == 0, output
+    assert "Usage:" in output
+
+
+def test_ports_and_paths_match_those_that_are_served() -> None:
     ours = (ROOT / "delta_service/pages.py").read_text()
     code_servers = [("-code", "--port", "4266"), ("webserver", "--port", "3000"), ("-api-1", "--port", "8080")]
     for ending, option, port in code_servers:
@@ -153,7 +167,7 @@ def test_ports_and_paths_are_those_that_are_served() -> None:
         assert upstream(tenant) == {f"{address}:8080" for address in addresses}
 
 
-def test_the_workspace_has_each_tenant_by_its_own_name() -> None:
+def test_the_workspace_lists_each_tenant_under_its_own_name() -> None:
     places = [place["grpc_server"] for place in yaml.safe_load((COMPOSE / "workspace.yaml").read_text())["load_from"]]
     assert {place["location_name"]: (place["host"], place["port"]) for place in places} == {
         tenant: (f"{tenant}-code", 4266) for tenant in TENANTS
@@ -174,13 +188,13 @@ def test_tenants_share_no_secret_volume_or_front() -> None:
         assert networks == {tenant}
         owned[tenant] = files | volumes
         for name in (f"{tenant}-api-1", f"{tenant}-api-2", f"{tenant}-front"):
-            # What devices can reach has neither the CRM's password nor Dagster's database.
+            # Services that devices can reach have neither the CRM's password nor access to Dagster's database.
             assert set(SERVICES[name].get("env_file", [])) <= {f"secrets/{tenant}.service.env"}
             assert "dagster" not in SERVICES[name]["networks"]
     assert not owned["acme"] & owned["globex"]
 
 
-def test_whoever_is_stopped_has_the_time_to_end_in_compose_and_on_one_machine() -> None:
+def test_stop_timeouts_are_long_enough_and_the_same_in_compose_and_systemd() -> None:
     unit = (ROOT / "deploy/systemd/territory-delta-api@.service").read_text()
     (unit_seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     for tenant in TENANTS:
@@ -193,6 +207,7 @@ def test_whoever_is_stopped_has_the_time_to_end_in_compose_and_on_one_machine() 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")
 @pytest.mark.parametrize("tenant", TENANTS)
 def test_nginx_accepts_a_tenants_front(tenant: str, tmp_path: Path) -> None:
@@ -212,7 +227,8 @@ def cluster() -> Iterator[Cluster]:
     cluster.destroy()
 
 
-def test_stores_are_made_once_and_open_to_their_tenant_only(cluster: Cluster) -> None:
+@pytest.mark.processes
+def test_the_stores_script_can_run_twice_and_gives_each_tenant_access_only_to_its_own_store(cluster: Cluster) -> None:
     environment = {"PATH": os.environ["PATH"], "PGHOST": str(cluster.folder), "POSTGRES_USER": "postgres"}
     environment |= {"POSTGRES_DB": "postgres", "STORE_PASSWORD_ACME": "a'1", "READER_PASSWORD_ACME": 'b"2'}
     environment |= {"STORE_PASSWORD_GLOBEX": "c3", "READER_PASSWORD_GLOBEX": "d4"}

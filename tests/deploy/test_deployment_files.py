@@ -1,4 +1,4 @@
-"""What a team deploys with is held against the tools that can judge it, and against what the program really has."""
+"""Deployment files are checked with the tools that read them, and against the program."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
 from delta_service.server import STOP_SECONDS
-from tests.deploy.test_compose import SERVICES, TENANTS
+from tests.deploy.compose import ROOT, SERVICES, TENANTS
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted(path for path in (DEPLOY / "systemd").iterdir() if path.suffix in {".service", ".target"})
 GO_PACKAGES = Path("/usr/share/gocode")
@@ -40,8 +39,9 @@ def checked(*arguments: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.processes
 @needs_systemd
-def test_the_systemd_units_are_right_and_give_away_little(tmp_path: Path) -> None:
+def test_the_systemd_units_are_valid_and_have_few_privileges(tmp_path: Path) -> None:
     (tmp_path / ".venv/bin").mkdir(parents=True)
     for program in ("python", "dagster", "dagster-daemon", "dagster-webserver"):
         (tmp_path / ".venv/bin" / program).symlink_to(sys.executable)
@@ -66,30 +66,35 @@ def test_the_units_and_the_image_start_commands_that_exist() -> None:
         assert (ROOT / folder).is_dir()
 
 
-def test_the_dockerfile_is_what_hadolint_calls_good() -> None:
+@pytest.mark.processes
+def test_hadolint_has_no_complaint_about_the_dockerfile() -> None:
     checked(str(Path(sys.executable).with_name("hadolint")), str(DEPLOY / "Dockerfile"))
 
 
+@pytest.fixture(scope="module")
+def helm_template(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A program that renders a chart with a file of values."""
+    folder = tmp_path_factory.mktemp("go")
+    program = str(folder / "helm_template")
+    places = {"GO111MODULE": "off", "GOPATH": str(GO_PACKAGES), "GOCACHE": str(folder / "cache"), "PWD": str(ROOT)}
+    checked("go", "build", "-o", program, "./tests/deploy/helm_template", **places)
+    return program
+
+
+@pytest.mark.processes
 @needs_go
 @pytest.mark.parametrize("everything", [False, True], ids=["defaults", "everything on"])
-def test_the_chart_renders_to_what_kubernetes_accepts(tmp_path: Path, everything: bool) -> None:
+def test_the_rendered_chart_is_valid_for_kubernetes(helm_template: str, tmp_path: Path, everything: bool) -> None:
     values: dict[str, Any] = {}
     if everything:
         values = {"autoscaling": {"enabled": True}, "ingress": {"enabled": True, "tlsSecretName": "tls"}}
         values["serviceMonitor"] = {"enabled": True}
         values["worker"] = {"tenant": "acme", "storage": {"className": "fast"}}
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
-    text = checked(
-        *("go", "run", "./tests/deploy/helm_template", str(DEPLOY / "helm/territory-delta"), "demo"),
-        str(tmp_path / "values.yaml"),
-        GO111MODULE="off",
-        GOPATH=str(GO_PACKAGES),
-        GOCACHE=str(tmp_path / "cache"),
-        PWD=str(ROOT),
-    )
+    text = checked(helm_template, str(DEPLOY / "helm/territory-delta"), "demo", str(tmp_path / "values.yaml"))
     documents = {document["kind"]: document for document in yaml.safe_load_all(text)}
     if monitor := documents.pop("ServiceMonitor", None):
-        # A kind that Kubernetes itself does not know.
+        # Not a kind of Kubernetes itself.
         labels = {one["targetLabel"]: one["replacement"] for one in monitor["spec"]["endpoints"][0]["relabelings"]}
         assert labels == {"job": "territory-delta", "tenant": "acme"}
     for document in documents.values():
@@ -98,7 +103,7 @@ def test_the_chart_renders_to_what_kubernetes_accepts(tmp_path: Path, everything
     assert set(documents) == expected | ({"HorizontalPodAutoscaler", "Ingress", "StatefulSet"} if everything else set())
     labels = documents["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert documents["Service"]["spec"]["selector"].items() <= labels.items()
-    # A pod has more time to end than it is asked to go on, and than long bodies are given.
+    # A pod has more time to stop than it drains and than large answers are given.
     pod = documents["Deployment"]["spec"]["template"]["spec"]
     (_, drain_seconds) = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert pod["terminationGracePeriodSeconds"] - int(drain_seconds) > STOP_SECONDS
@@ -107,7 +112,7 @@ def test_the_chart_renders_to_what_kubernetes_accepts(tmp_path: Path, everything
 
 
 def expect_a_worker(stateful_set: dict[str, Any], service: dict[str, Any]) -> None:
-    """Of the tenant's runs, with the warehouse to itself, and out of the devices' reach."""
+    """One that runs the tenant's jobs, owns the warehouse, and cannot be reached by devices."""
     assert stateful_set["spec"]["replicas"] == 1
     pod = stateful_set["spec"]["template"]
     assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
@@ -128,8 +133,8 @@ def expect_a_worker(stateful_set: dict[str, Any], service: dict[str, Any]) -> No
     assert pod["spec"]["terminationGracePeriodSeconds"] == int(grace_seconds)
 
 
-def test_dagsters_chart_gets_what_the_instance_file_says() -> None:
-    """Its own schema is not here: README.md says how these values were held against it."""
+def test_values_of_dagsters_chart_match_the_instance_file() -> None:
+    """The chart's own schema is not in this repository; README.md says how the values were checked against it."""
     instance = yaml.safe_load((ROOT / "orchestration/dagster_home/dagster-celery.yaml").read_text())
     daemon, launcher = VALUES["dagsterDaemon"], VALUES["runLauncher"]
     assert launcher["config"]["customRunLauncher"] == instance["run_launcher"]
@@ -143,11 +148,11 @@ def test_dagsters_chart_gets_what_the_instance_file_says() -> None:
     assert VALUES["telemetry"] == instance["telemetry"]
 
 
-def test_dagsters_chart_gets_a_code_server_for_each_tenant() -> None:
+def test_values_of_dagsters_chart_have_a_code_server_for_each_tenant() -> None:
     for deployment in USER_DEPLOYMENTS:
         name = deployment["name"]
         assert deployment["env"] == [{"name": "TENANT", "value": name}]
-        # A name of Kubernetes and of a tenant.
+        # Valid as a name in Kubernetes and as a tenant.
         assert re.fullmatch("[a-z][a-z0-9]*", name)
         command = SERVICES[f"{name}-code"]["command"]
         assert command[command.index("--module-name") :] == deployment["codeServerArgs"]
@@ -168,8 +173,9 @@ def camel_case(name: str) -> str:
     return first + "".join(other.capitalize() for other in others)
 
 
+@pytest.mark.processes
 @needs_promtool
-def test_the_alerts_are_right_and_tell_tenants_apart(tmp_path: Path) -> None:
+def test_the_alerts_are_valid_and_distinguish_tenants(tmp_path: Path) -> None:
     alerts = DEPLOY / "prometheus/alerts.yaml"
     checked("promtool", "check", "rules", str(alerts))
     cases = yaml.safe_load((ROOT / "tests/deploy/alert_cases.yaml").read_text())

@@ -1,4 +1,4 @@
-"""The shipped nginx configuration in front of real service processes: it shares answers, and never mixes scopes."""
+"""The shipped nginx configuration in front of real service processes: it shares answers and never mixes scopes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ import pytest
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish, token
 from tests.delta_service.model import IDENTITY
-from tests.delta_service.test_process import COMMAND, environment, wait_until
+from tests.delta_service.processes import COMMAND, environment
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx"
 NORTH, SOUTH = "/v1/territories/T-NORTH/delta", "/v1/territories/T-SOUTH/delta"
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")
+pytestmark = [pytest.mark.processes, pytest.mark.skipif(NGINX is None, reason="SKIPPED LOUDLY: nginx is not installed")]
+PATIENCE_SECONDS = 20
 
 
 class Replica:
-    """One process of the service, which can be ended and started again."""
+    """One process of the service, which can be stopped and started again."""
 
     def __init__(self, home: Path, port: int) -> None:
         self._home, self._port = home, port
@@ -55,7 +57,8 @@ class Replica:
 class Site:
     """nginx, two replicas of the service behind it, and their store."""
 
-    def __init__(self, http: httpx.Client, writer: DeltaStoreWriter, replicas: list[Replica]) -> None:
+    def __init__(self, home: Path, http: httpx.Client, writer: DeltaStoreWriter, replicas: list[Replica]) -> None:
+        self.home = home
         self.http, self.writer, self.replicas = http, writer, replicas
 
     def get(self, path: str, bearer: str | None, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -67,7 +70,7 @@ class Site:
 
 
 def shipped_configuration(home: Path, port: int, replica_ports: list[int]) -> Path:
-    """The shipped files with this test's ports and folders, and what an nginx.conf has around them."""
+    """The shipped files with this test's ports and folders, included by a minimal nginx.conf."""
     names = ("territory-delta.conf", "upstream.conf")
     text = "".join((SHIPPED / name).read_text() for name in names)
     changes = {"listen 8000;": f"listen 127.0.0.1:{port};", "/var/cache/nginx/": f"{home}/cache/"}
@@ -102,21 +105,21 @@ def process(arguments: list[str], home: Path, log: str) -> Iterator[subprocess.P
             running.wait(20)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+@contextmanager
+def running_site(home: Path) -> Iterator[Site]:
     ports = [free_port(), free_port()]
     front = free_port()
     with ExitStack() as stack:
-        writer = stack.enter_context(DeltaStoreWriter(tmp_path / "delta.sqlite"))
+        writer = stack.enter_context(DeltaStoreWriter(home / "delta.sqlite"))
         writer.initialise(IDENTITY)
         writer.set_territories(NAMES)
         publish(writer, WORLDS[:3])
-        replicas = [Replica(tmp_path, port) for port in ports]
+        replicas = [Replica(home, port) for port in ports]
         for replica in replicas:
             stack.callback(replica.end)
         assert NGINX is not None
-        main = shipped_configuration(tmp_path, front, ports)
-        stack.enter_context(process([NGINX, "-p", str(tmp_path), "-c", str(main)], tmp_path, "nginx.log"))
+        main = shipped_configuration(home, front, ports)
+        stack.enter_context(process([NGINX, "-p", str(home), "-c", str(main)], home, "nginx.log"))
         http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{front}", timeout=20))
 
         def ready() -> bool:
@@ -125,30 +128,45 @@ def site(tmp_path: Path) -> Iterator[Site]:
             except httpx.TransportError:
                 return False
 
-        wait_until(ready, f"nginx and the service: {(tmp_path / 'nginx.log').read_text()}")
-        yield Site(http, writer, replicas)
+        wait_until(ready, PATIENCE_SECONDS, f"nginx and the service are up: {(home / 'nginx.log').read_text()}")
+        yield Site(home, http, writer, replicas)
 
 
-def test_devices_of_a_territory_share_one_answer(site: Site) -> None:
-    ours, theirs = token(["T-NORTH"], sub="one"), token(["North", "T-SOUTH"], sub="two")
-    first = site.get(NORTH, ours)
-    second = site.get(NORTH, theirs)
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with running_site(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def unchanged_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """For tests that neither publish nor stop anything, and do not rely on what is in the cache before."""
+    with running_site(tmp_path_factory.mktemp("site")) as running:
+        yield running
+
+
+def test_devices_of_a_territory_share_one_cached_answer(unchanged_site: Site) -> None:
+    site, ours, theirs = unchanged_site, token(["T-NORTH"], sub="one"), token(["North", "T-SOUTH"], sub="two")
+    # No other test makes this request.
+    path = f"{NORTH}?limit=4321"
+    first = site.get(path, ours)
+    second = site.get(path, theirs)
     assert (first.status_code, first.headers["sync-cache"]) == (200, "MISS")
     assert (second.status_code, second.headers["sync-cache"]) == (200, "HIT")
     assert second.content == first.content
     assert second.headers["sync-cursor"] == first.headers["sync-cursor"]
-    # An answer in another coding is another answer.
+    # Answers in other codings are cached separately.
     for coding in ("gzip", "zstd", "identity"):
-        answer = site.get(NORTH, ours, {"Accept-Encoding": coding})
+        answer = site.get(path, ours, {"Accept-Encoding": coding})
         assert answer.headers["sync-cache"] == "MISS"
         assert answer.json() == first.json()
-    lines = site.get(NORTH, ours, {"Accept": "application/x-ndjson"})
+    lines = site.get(path, ours, {"Accept": "application/x-ndjson"})
     assert lines.headers["content-type"] == "application/x-ndjson"
-    assert site.get(NORTH, ours, {"If-None-Match": first.headers["etag"]}).status_code == 304
+    assert site.get(path, ours, {"If-None-Match": first.headers["etag"]}).status_code == 304
 
 
-def test_no_way_of_asking_gives_a_caller_what_another_may_see(site: Site) -> None:
-    north, south = token(["T-NORTH"]), token(["T-SOUTH"])
+def test_no_request_gets_a_caller_what_only_another_may_see(unchanged_site: Site) -> None:
+    site, north, south = unchanged_site, token(["T-NORTH"]), token(["T-SOUTH"])
     expired, forged = token(["T-NORTH"], exp=int(time.time()) - 3600), token(["T-NORTH"], secret=b"x" * 40)
     cursor = site.get(NORTH, north).headers["sync-cursor"]
     addresses = [
@@ -163,7 +181,7 @@ def test_no_way_of_asking_gives_a_caller_what_another_may_see(site: Site) -> Non
         f"{NORTH}?wait=0",
     ]
     for path in addresses:
-        # Whatever is in the cache after the one who may has asked.
+        # After a caller with access has filled the cache.
         allowed = site.get(path, north)
         for bearer, refusals in ((south, {403, 404}), (expired, {401}), (forged, {401}), (None, {401})):
             answer = site.get(path, bearer)
@@ -172,21 +190,21 @@ def test_no_way_of_asking_gives_a_caller_what_another_may_see(site: Site) -> Non
                 answer.text,
             )
             assert "A1" not in answer.text
-    # The same question about different territories has different answers, in whatever order they are asked.
+    # Requests for different territories get different answers, in any order.
     for path, bearer in ((SOUTH, south), (NORTH, north), (SOUTH, south), (NORTH, north)):
         rows = {row["accountId"] for row in site.get(path, bearer).json()["account"]["insert"]}
         assert rows == ({"A1", "A2"} if path == NORTH else {"A3"})
-    # The whole scope of a token is nobody else's.
+    # Answers for all territories of a token are not shared.
     for bearer, expected in ((north, {"A1", "A2"}), (south, {"A3"})):
         answer = site.get("/v1/delta", bearer)
         assert {row["accountId"] for row in answer.json()["account"]["insert"]} == expected
         assert "sync-cache" not in answer.headers
-    # A grant cannot be brought along, nor asked for from outside.
+    # Clients can neither send a grant of their own nor request one.
     assert site.get(NORTH, south, {"Sync-Grant": "T-NORTH", "X-Original-URI": NORTH}).status_code == 403
     assert site.get("/cache/grant", north, {"X-Original-URI": NORTH}).status_code == 404
 
 
-def test_a_shared_answer_is_soon_followed_by_the_next_publication(site: Site) -> None:
+def test_the_next_publication_soon_replaces_a_cached_answer(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
     assert site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"] == []
@@ -198,46 +216,51 @@ def test_a_shared_answer_is_soon_followed_by_the_next_publication(site: Site) ->
     assert woken[0].json()["account"]["deleted"] == [{"rowId": "A2"}]
 
     def told() -> bool:
-        return site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"] == [{"rowId": "A2"}]
+        deleted: object = site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"]
+        return deleted == [{"rowId": "A2"}]
 
-    wait_until(told, "the publication to come through the cache")
+    wait_until(told, PATIENCE_SECONDS, "the publication has come through the cache")
 
 
-def test_a_replica_that_is_killed_is_not_seen_by_any_device(site: Site) -> None:
+def test_no_device_notices_a_killed_replica(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
     site.replicas[0].end(signal.SIGKILL)
     for number in range(40):
-        # A parameter of its own makes each a question that no cache has seen.
+        # A different limit makes each a request that is not in the cache.
         answer = site.get(f"{NORTH}?since={since}&limit={number + 1}", bearer)
         assert answer.status_code == 200, answer.text
         assert site.get("/v1/delta", bearer).status_code == 200
 
 
-def test_a_rolling_restart_is_not_seen_by_any_device(site: Site) -> None:
+def test_no_device_notices_a_rolling_restart(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
-    restarted, failures, answers = threading.Event(), [], []
+    restarted, failures, statuses = threading.Event(), list[str](), list[int]()
 
     def device(number: int) -> None:
         with httpx.Client(base_url=site.http.base_url, timeout=70) as http:
-            client = Site(http, site.writer, [])
+            client = Site(site.home, http, site.writer, [])
             limit = 1
             while not restarted.is_set():
                 limit += 1
                 try:
-                    # Half of the devices poll, with addresses that no cache has seen, the others wait for a change.
+                    # Half of the devices poll with requests that are not in the cache, the others wait for a change.
                     question = f"wait=8&limit={number}" if number % 2 else f"limit={1000 * number + limit}"
                     since_now = cursor_now if number % 2 else since
                     answer = client.get(f"{NORTH}?since={since_now}&{question}", bearer)
-                    answers.append(answer.status_code)
+                    statuses.append(answer.status_code)
                     if answer.status_code != 200:
                         failures.append(answer.text)
                 except httpx.TransportError as error:
                     failures.append(repr(error))
 
     site.publish(4)
-    wait_until(lambda: site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"], "the publication")
+    wait_until(
+        lambda: site.get(f"{NORTH}?since={since}", bearer).json()["account"]["deleted"],
+        PATIENCE_SECONDS,
+        "the publication is served",
+    )
     cursor_now = site.get(f"{NORTH}?since={since}&limit=999", bearer).headers["sync-cursor"]
     devices = [threading.Thread(target=device, args=(number,)) for number in range(8)]
     for thread in devices:
@@ -245,23 +268,27 @@ def test_a_rolling_restart_is_not_seen_by_any_device(site: Site) -> None:
     for replica in site.replicas * 2:
         begun = time.monotonic()
         replica.end()
-        # Those who wait are let go, not waited for.
+        # Waiting requests are answered, so that stopping does not take long.
         assert time.monotonic() - begun < 10
         replica.start()
-        wait_until(replica.ready, "the replica's return")
+        wait_until(replica.ready, PATIENCE_SECONDS, "the replica is back")
     restarted.set()
     for thread in devices:
         thread.join(40)
     assert failures == []
-    assert len(answers) > 100
+    assert len(statuses) > 100
 
 
-def test_the_audit_log_of_the_cache_names_territories_and_no_cursor_or_token(site: Site, tmp_path: Path) -> None:
+def test_the_audit_log_of_the_cache_contains_territories_but_no_cursor_or_token(site: Site) -> None:
     bearer = token(["T-NORTH"])
     since = site.get(NORTH, bearer).headers["sync-cursor"]
     site.get(f"{NORTH}?since={since}", bearer)
-    log = tmp_path / "territory-delta-audit.log"
-    wait_until(lambda: log.exists() and log.read_text().count("\n") == 2, "the audit log")
+    log = site.home / "territory-delta-audit.log"
+    wait_until(
+        lambda: log.exists() and log.read_text().count("\n") == 2,
+        PATIENCE_SECONDS,
+        "both requests are in the audit log",
+    )
     text = log.read_text()
     assert re.search(r'"territory":"T-NORTH","status":200', text)
     assert since not in text

@@ -1,4 +1,4 @@
-"""The load model's results follow from its unit costs."""
+"""The results of the load model follow from its unit costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 TEXT = (Path(__file__).parents[2] / "docs/scale.md").read_text(encoding="utf-8")
 DIGITS = 2
-"""That results are given with."""
+"""Significant digits of the results."""
 
 
 def cells(start: str) -> list[list[str]]:
@@ -27,7 +27,7 @@ RESULTS = [(what, formula.strip("`"), written) for what, formula, written in cel
 
 
 @pytest.mark.parametrize(("what", "formula", "written"), RESULTS, ids=[what for what, _, _ in RESULTS])
-def test_a_result_is_what_its_formula_gives(what: str, formula: str, written: str) -> None:
+def test_each_result_equals_its_formula(what: str, formula: str, written: str) -> None:
     value = eval(formula, {"__builtins__": {}}, UNITS)
     assert f"{number(written):.{DIGITS}g}" == f"{value:.{DIGITS}g}", f"{what}: {value:.{DIGITS}g}"
 

@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask for what a running service shows."""
+"""Alerts and dashboard use metrics that a running service has."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish, token
 from tests.delta_service.model import IDENTITY
-from tests.delta_service.test_process import serving
+from tests.delta_service.processes import serving
+from tests.deploy.compose import ROOT
 
-ROOT = Path(__file__).parents[2]
 NORTH = "/v1/territories/T-NORTH/delta"
 OF_PROMETHEUS = {"le", "job", "instance", "tenant"}
-"""Labels of buckets, and those that the scrape gives."""
+"""Labels of histogram buckets, and those that scraping adds."""
 
 
 def expressions() -> Iterator[str]:
@@ -34,15 +34,16 @@ def asked_labels(expression: str) -> set[str]:
     return {*grouped, *re.findall(r"[{,](\w+)=", expression)} - OF_PROMETHEUS
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_alerts_and_dashboard_ask_for_series_that_a_running_service_has(workers: str, tmp_path: Path) -> None:
+def test_alerts_and_dashboard_use_series_that_a_running_service_has(workers: str, tmp_path: Path) -> None:
     with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
         writer.initialise(IDENTITY)
         writer.set_territories(NAMES)
         publish(writer, WORLDS[:3])
     with serving(tmp_path, "--workers", workers) as client:
         bearer = {"Authorization": f"Bearer {token(['T-NORTH'])}"}
-        # Each worker is asked sooner or later; one of them is enough for the series to be there.
+        # One worker's requests are enough for the series to exist.
         assert client.get(NORTH, headers=bearer).status_code == 200
         assert client.get(NORTH).status_code == 401
         families = list(text_string_to_metric_families(client.get("/metrics").text))
@@ -54,7 +55,7 @@ def test_alerts_and_dashboard_ask_for_series_that_a_running_service_has(workers:
         assert asked_labels(expression) <= shown[name], expression
 
 
-def test_alerts_name_problems_that_there_are() -> None:
+def test_alerts_name_problem_codes_that_exist() -> None:
     code = (ROOT / "delta_service/problems.py").read_text()
     named = {
         one for text in expressions() for group in re.findall(r'code=~"([^"]+)"', text) for one in group.split("|")

@@ -18,9 +18,10 @@ from tests.distributed.redis_server import RedisServer, require_redis
 from tests.e2e.changes import RandomChanges
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.system import BIN, PROJECT, System, answers, wait_until
+from tests.e2e.system import BIN, PROJECT, System, answers
 from tests.ports import free_port
 from tests.postgres.cluster import Cluster
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 240
 """For whatever Dagster does by itself; a busy machine needs it."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.e2e.system import wait_until
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 PROGRAM = shutil.which("redis-server")
 

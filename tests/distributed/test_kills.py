@@ -18,8 +18,9 @@ from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
 from tests.distributed.estate import Tenant, running_estate
 from tests.e2e.device import Device
-from tests.e2e.system import answers, wait_until
+from tests.e2e.system import answers
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

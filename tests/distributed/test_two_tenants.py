@@ -20,7 +20,8 @@ from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
 from tests.distributed.estate import PATIENCE_SECONDS, Tenant, running_estate
 from tests.distributed.stray_run import send_to_queue
-from tests.e2e.system import BIN, PROJECT, wait_until
+from tests.e2e.system import BIN, PROJECT
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from delta_service.store.engine import location_of
 from delta_service.store.reader import DeltaStoreReader
 from tests.e2e.job_process import JobProcess
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -27,14 +28,6 @@ SECRET = "an-end-to-end-test-secret-of-enough-bytes"
 AUDIENCE = "territory-delta"
 JOB_SECONDS = 300
 """No job takes longer."""
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.05)
 
 
 def answers(url: str) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.steps import check_recompute
-from tests.e2e.system import running_system, wait_until
+from tests.e2e.system import running_system
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,8 @@ import pytest
 from tests.e2e.changes import RandomChanges
 from tests.e2e.oracle import Oracle
 from tests.e2e.steps import NO_GUARD, check_recompute, device_of_each_territory, poll_and_expect
-from tests.e2e.system import System, running_system, wait_until
+from tests.e2e.system import System, running_system
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -12,9 +12,10 @@ import pytest
 from tests.e2e.changes import RandomChanges
 from tests.e2e.device import Device
 from tests.e2e.steps import NO_GUARD, check_recompute, kill_after, run_random_steps, sync
-from tests.e2e.system import BIN, System, answers, running_system, wait_until
+from tests.e2e.system import BIN, System, answers, running_system
 from tests.ports import free_port
 from tests.postgres.cluster import Cluster, new_location
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -17,9 +17,9 @@ from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import NAMES, WORLDS, publish
 from tests.delta_service.model import IDENTITY, START, World, change_set, full_copy, publication
-from tests.delta_service.test_writer import content_of
-from tests.e2e.system import wait_until
+from tests.delta_service.stores import content_of
 from tests.postgres.cluster import new_location, shared_cluster
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.processes
 

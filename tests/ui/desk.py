@@ -13,8 +13,9 @@ from dagster_shared.serdes import serialize_value
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.system import BIN, PROJECT, System, answers, wait_until
+from tests.e2e.system import BIN, PROJECT, System, answers
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 LOCATION = "territory_delta"
 PATIENCE_SECONDS = 240

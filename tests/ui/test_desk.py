@@ -6,9 +6,9 @@ import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 from playwright.sync_api import expect
 
-from tests.e2e.system import wait_until
 from tests.ui.desk import PATIENCE_SECONDS, Desk
 from tests.ui.pages import PATIENCE_MS, DagsterPages
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e, pytest.mark.processes]
 
