@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import duckdb
 import pytest
@@ -11,6 +12,7 @@ from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
 from tests.e2e.steps import check_recompute, job_config
 from tests.e2e.system import System, running_system
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +34,8 @@ def territories(system: System) -> list[str]:
 def check_device(system: System, territory: str) -> None:
     device = Device(territory, system.service, f"/v1/territories/{territory}/delta", system.token(territory))
     system.wait_served()
-    device.poll(system.http, limit=500)
+    # A store that was replaced this very moment is answered by a 503, and devices ask again.
+    wait_until(partial(device.poll_if_answered, system.http, limit=500), 30, "an answer")
     device.expect(Oracle(system).view({territory}))
 
 
