@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-LONGEST_FIRST = ("tests/e2e/", "tests/distributed/", "tests/ui/", "tests/postgres/")
+LONGEST_FIRST = ("tests/e2e/", "tests/distributed/", "tests/ui/", "tests/postgres/", "tests/delta_service/test_laws.py")
 """Begun first, so that at the end of a run on several cores only short files are left to share."""
 STARTS_PROCESSES = ("e2e", "browser", "processes")
 """Markers of tests that ``make check`` leaves out."""
