@@ -15,11 +15,11 @@ from orchestration.catalog import load_catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmError
 from orchestration.crm.settings import CrmSettings
-from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untracked, due_without_asking
+from orchestration.due import SensorState, due_by_probe, due_by_untracked, due_without_asking, last_poll
 from orchestration.jobs import census, full_load, sweep, sync
 from orchestration.settings import PipelineSettings
 from orchestration.stream import stream
-from orchestration.tenancy import asset_key, own_runs, require_location
+from orchestration.tenancy import own_runs, require_location
 
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -56,8 +56,7 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
             state = state.after_success()
         else:
             state = state.after_failure(record.dagster_run.run_id, record.end_time or now.timestamp())
-            if now.timestamp() < state.retry_at:
-                wait = state.retry_at - now.timestamp()
+            if wait := state.waits(now.timestamp()):
                 return dg.SensorResult(
                     skip_reason=f"the last run failed; next try in {wait:.0f} s", cursor=state.dump()
                 )
@@ -82,26 +81,6 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     # No run_key: it would keep a failed window from being asked for again.
     request = dg.RunRequest(job_name=job_name, tags={"territory_delta/reason": reason})
     return dg.SensorResult(run_requests=[request], cursor=state.dump())
-
-
-def last_poll(instance: dg.DagsterInstance) -> LastPoll | None:
-    """Read from the newest materialization of ``modification_records``."""
-    event = instance.get_latest_materialization_event(asset_key("modification_records"))
-    materialization = event.asset_materialization if event else None
-    if event is None or materialization is None:
-        return None
-    values = {name: entry.value for name, entry in materialization.metadata.items()}
-
-    def moment(name: str) -> datetime:
-        return datetime.fromtimestamp(float(str(values[name])), UTC)
-
-    return LastPoll(
-        polled_at=datetime.fromtimestamp(event.timestamp, UTC),
-        watermark=moment("watermark"),
-        probe_from=moment("probe_from"),
-        probe_count=int(str(values["probe_count"])),
-        full_load=bool(values["full_load"]),
-    )
 
 
 @cache

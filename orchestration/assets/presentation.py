@@ -46,6 +46,8 @@ def of_poll(connection: duckdb.DuckDBPyConnection, result: PollResult, operation
     }
     if result.probe_from is not None:
         metadata["probe_from"] = dg.MetadataValue.timestamp(result.probe_from.replace(tzinfo=UTC))
+    if result.clock_doubt:
+        metadata["clock_not_believed"] = dg.MetadataValue.text(result.clock_doubt)
     if result.window is not None:
         lower, upper = result.window.lower, result.window.upper
         metadata["window"] = dg.MetadataValue.text(f"{lower:%Y-%m-%d %H:%M:%S} to {upper:%Y-%m-%d %H:%M:%S} UTC")

@@ -214,7 +214,7 @@ class CrmClient:
         date = self._pool.plain_get().date
         if date is None:
             raise CrmAnswerError("the CRM tells its time neither by its Time service nor by a Date header")
-        return Clock(date, timedelta(0), date)
+        return Clock(date, timedelta(0), date, date)
 
     def _read_values(self, obj: Shape, field: str, values: list[str]) -> Found:
         chunks = [values[i : i + MAX_VALUES_A_QUERY] for i in range(0, len(values), MAX_VALUES_A_QUERY)]

@@ -30,13 +30,14 @@ _DOUBT = timedelta(minutes=5)
 class Clock:
     """The CRM's time now, UTC, and the offset of the integration user's zone, in which older services speak.
 
-    The zone's label says nothing of daylight saving, so ``now`` may lie ahead by the saving. ``surely_past`` never
-    does: a watermark must not go beyond it.
+    The zone's label says nothing of daylight saving, so ``now`` may lie ahead by the saving; ``surely_past`` does not.
+    ``date`` is what the Date header of the same answer says, where there is one.
     """
 
     now: datetime
     offset: timedelta
     surely_past: datetime
+    date: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read_clock(root: etree._Element, reply: Reply) -> Clock:
         saving = timedelta(0)
     else:
         raise CrmAnswerError("the time zone is not known")
-    return Clock(local - offset, offset, local - offset - saving)
+    return Clock(local - offset, offset, local - offset - saving, reply.date)
 
 
 def deleted_items_request(wsdls: WsdlDirectory, since: datetime, offset: timedelta, start_row: int) -> Request:

@@ -13,7 +13,7 @@ import yaml
 
 from orchestration.assets.policy import FRESH
 from orchestration.definitions import defs
-from orchestration.sensors import LastPoll, due_without_asking
+from orchestration.due import LastPoll, due_without_asking
 from orchestration.settings import PipelineSettings
 from tests.e2e.system import PROJECT
 

@@ -14,7 +14,8 @@ from orchestration.catalog import load_catalog
 from orchestration.crm.errors import CrmUnavailable
 from orchestration.crm.queries import Query
 from orchestration.definitions import defs
-from orchestration.sensors import LastPoll, SensorState, crm_changes, due_by_untracked, due_without_asking
+from orchestration.due import LastPoll, SensorState, due_by_untracked, due_without_asking
+from orchestration.sensors import crm_changes
 from orchestration.settings import PipelineSettings
 
 SETTINGS = PipelineSettings(Path("unused"))
@@ -48,8 +49,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def polled(instance: dg.DagsterInstance, probe_count: int = 3, full_load: bool = False, days_old: float = 0) -> None:
-    watermark = datetime.now(UTC) - timedelta(days=days_old)
+def polled(instance: dg.DagsterInstance, probe_count: int = 3, full_load: bool = False) -> None:
+    watermark = datetime.now(UTC)
     metadata = {
         "watermark": dg.MetadataValue.timestamp(watermark),
         "probe_from": dg.MetadataValue.timestamp(watermark - timedelta(seconds=600)),
@@ -150,9 +151,12 @@ def test_in_stream_mode_it_keeps_one_stream_going(
     assert launched(tick(instance)) == []
 
 
-def test_a_watermark_too_old_for_the_log_asks_for_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
-    polled(instance, days_old=26)
-    assert launched(tick(instance)) == ["full_load"]
+def test_a_log_not_read_for_26_days_asks_for_a_full_load() -> None:
+    last = LastPoll(NOW, NOW, NOW, 0, full_load=False)
+    assert due_without_asking(last, NOW + timedelta(days=24), SETTINGS) == ("sync", "heartbeat")
+    due = due_without_asking(last, NOW + timedelta(days=26), SETTINGS)
+    assert due is not None
+    assert due[0] == "full_load"
 
 
 def test_after_a_full_load_a_sync_reads_what_changed_meanwhile(instance: dg.DagsterInstance, crm: CountingCrm) -> None:

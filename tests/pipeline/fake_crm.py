@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from orchestration.catalog import CatalogObject
-from orchestration.crm.client import Found
-from orchestration.crm.queries import Query
+from orchestration.crm.client import CrmClient, Found
+from orchestration.crm.queries import Query, Shape
 from orchestration.crm.rows import Page, Row
 from orchestration.crm.services import Clock, DeletedItem
 
+Fields = dict[str, Any]
+
 
 @dataclass
-class FakeCrm:
-    """``tables``: service -> id -> fields (typed values; ``links`` under the key ``_links``)."""
+class FakeCrm(CrmClient):
+    """The client without its sessions. ``tables``: service -> id -> fields (typed values; links under ``_links``)."""
 
     now: datetime
-    tables: dict[str, dict[str, dict[str, object]]] = field(default_factory=dict)
+    tables: dict[str, dict[str, Fields]] = field(default_factory=dict)
     deleted: list[DeletedItem] = field(default_factory=list)
     page_rows: int = 100
     asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     fail_after_pages: int | None = None
     expected: list[tuple[str, int | None]] = field(default_factory=list)
 
-    def check(self, obj: CatalogObject) -> None:
+    def check(self, obj: Shape) -> None:
         """Every object is known."""
 
     def clock(self) -> Clock:
@@ -59,15 +61,15 @@ class FakeCrm:
             rows = [self._row(query.object, i) for i in part if i not in known]
             yield Page(rows, start + self.page_rows >= len(ids), None, [], start, len(part))
 
-    def read_ids(self, obj: CatalogObject, ids: Iterable[str]) -> Found:
+    def read_ids(self, obj: Shape, ids: Iterable[str]) -> Found:
         wanted = list(ids)
         self.asked.append((obj.name, tuple(wanted)))
         return Found([self._row(obj, i) for i in wanted if i in self.tables.get(obj.service, {})], [])
 
-    def read_where(self, obj: CatalogObject, name: str, values: Iterable[str]) -> Found:
+    def read_where(self, obj: Shape, field: str, values: Iterable[str]) -> Found:
         wanted = set(values)
         rows = self.tables.get(obj.service, {})
-        return Found([self._row(obj, i) for i, row in rows.items() if row.get(name) in wanted], [])
+        return Found([self._row(obj, i) for i, row in rows.items() if row.get(field) in wanted], [])
 
     def _matching(self, query: Query) -> list[str]:
         rows = self.tables.get(query.object.service, {})
@@ -76,11 +78,10 @@ class FakeCrm:
         bounds = [part.split("'")[0] for part in query.searchspec.split("'")[1::2]]
         low = datetime.fromisoformat(bounds[0])
         high = datetime.fromisoformat(bounds[1]) if len(bounds) > 1 else datetime.max.replace(tzinfo=UTC)
-        return [i for i, row in rows.items() if low <= row["ModifiedDate"] < high]  # type: ignore[operator]
+        return [i for i, row in rows.items() if low <= row["ModifiedDate"] < high]
 
-    def _row(self, obj: object, row_id: str) -> Row:
-        service: str = obj.service  # type: ignore[attr-defined]
-        fields = dict(self.tables[service][row_id])
+    def _row(self, obj: Shape, row_id: str) -> Row:
+        fields = dict(self.tables[obj.service][row_id])
         links = fields.pop("_links", {})
         raw = {name: str(value) for name, value in fields.items() if value is not None}
-        return Row(row_id, fields, links, raw)  # type: ignore[arg-type]
+        return Row(row_id, fields, links, raw)

@@ -32,7 +32,7 @@ def asked(*events: Event) -> set[tuple[str, str, str, str]]:
 
 def test_a_window_overlaps_the_last_and_leaves_out_the_running_second() -> None:
     window = plan_window(T0, T0 + timedelta(seconds=30, microseconds=900_000), SETTINGS)
-    assert window == Window(T0 - timedelta(seconds=600), T0 + timedelta(seconds=30))
+    assert window == Window(T0 - timedelta(seconds=600), T0 + timedelta(seconds=30), open_end=True)
 
 
 def test_a_clock_that_steps_back_never_moves_the_watermark_back() -> None:
