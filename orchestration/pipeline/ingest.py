@@ -24,7 +24,7 @@ from orchestration.crm.errors import CrmTooHeavy
 from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
 from orchestration.pipeline.clock import believed, fallen_back
 from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_requests, request_mentions, store_requests
-from orchestration.pipeline.warehouse import read_state, scalar, to_stored, transaction, utc_now, write_state
+from orchestration.pipeline.warehouse import read_state, scalar, statement, to_stored, transaction, utc_now, write_state
 from orchestration.settings import PipelineSettings
 
 logger = logging.getLogger(__name__)
@@ -259,6 +259,10 @@ def _requests_without_events(
             yield ReadRequest(obj.name, "since", "ModifiedDate", min(swept_until, lower), "sweep")
         elif not obj.tracked:
             yield ReadRequest(obj.name, "since", "ModifiedDate", lower, "not tracked")
+    if reconcile != "none":
+        for name, row_id in connection.execute(statement("still_quarantined")).fetchall():
+            if name in catalog:
+                yield ReadRequest.row(name, row_id, "in quarantine")
 
 
 def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[ReadRequest]) -> None:
