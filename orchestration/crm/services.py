@@ -42,7 +42,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class DeletedItem:
-    """An entry of the Deleted Items list. ``type`` is the list's own name; ``deleted_at`` UTC, None if unreadable."""
+    """An entry of the Deleted Items list. ``type`` is the list's own name; ``deleted_at`` UTC, None if unreadable.
+
+    ``type`` and ``object_id`` are empty where the entry lacks them.
+    """
 
     type: str
     object_id: str
@@ -111,10 +114,7 @@ def read_deleted_items(root: etree._Element, offset: timedelta) -> DeletedItemsP
 def _items(rows: etree._Element, offset: timedelta) -> Iterator[tuple[str, DeletedItem]]:
     for row in rows:
         fields = {local_name(child.tag): (child.text or "").strip() for child in row}
-        kind, object_id = fields.get("Type"), fields.get("ObjectId")
-        if not kind or not object_id:
-            logger.warning("an entry of the Deleted Items list names no type or no record: left out")
-            continue
+        kind, object_id = fields.get("Type", ""), fields.get("ObjectId", "")
         try:
             deleted_at = datetime.strptime(fields.get("DeletedDate", ""), _V1_FORMAT).replace(tzinfo=UTC) - offset
         except ValueError:

@@ -9,6 +9,7 @@ one run after another for an event that none of them reads.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -22,9 +23,20 @@ from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmTooHeavy
 from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
+from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.clock import believed, fallen_back
-from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_requests, request_mentions, store_requests
-from orchestration.pipeline.warehouse import read_state, scalar, statement, to_stored, transaction, utc_now, write_state
+from orchestration.pipeline.deleted_items import damage_of, requests_of_deleted
+from orchestration.pipeline.events import DamagedEvent, read_events
+from orchestration.pipeline.requests import (
+    Event,
+    Plan,
+    ReadRequest,
+    plan_requests,
+    request_mentions,
+    requests_of_unknown,
+    store_requests,
+)
+from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, utc_now, write_state
 from orchestration.settings import PipelineSettings
 
 logger = logging.getLogger(__name__)
@@ -75,6 +87,8 @@ class PollResult:
     events_new: int = 0
     events_by_kind: dict[str, int] = field(default_factory=dict)
     unknown_objects: tuple[str, ...] = ()
+    not_understood: dict[str, int] = field(default_factory=dict)
+    """Counts, by what they are, of events and entries that say nothing to us, or not all they should."""
     requests: int = 0
     probe_from: datetime | None = None
     probe_count: int = 0
@@ -168,20 +182,15 @@ def poll(
         return counts[part]
 
     slices = slices_to_read(window, crm_count, known_count)
-    events = {event.event_id: event for part in slices for event in read_window(crm, part)}
-    deleted = [
-        (obj.name, item.object_id, to_stored(item.deleted_at))
-        for item in crm.deleted_items(since=window.lower.replace(tzinfo=UTC))
-        for obj in catalog
-        if item.type in obj.deleted_item_types and item.deleted_at is not None
-    ]
+    events = {event.event_id: event for part in slices for event in read_window(crm, part, now=crm_time.latest)}
+    damaged = sum(isinstance(event, DamagedEvent) for event in events.values())
+    deleted = crm.deleted_items(since=window.lower.replace(tzinfo=UTC))
     with open_warehouse() as connection, transaction(connection):
         new = store_events(connection, events.values())
         plan = plan_requests(new, catalog)
         requests = [*plan.requests, *_requests_without_events(connection, catalog, window, settings, reconcile)]
-        requests += [
-            ReadRequest.row(obj, row_id, "deleted items") for obj, row_id in _store_deleted(connection, deleted)
-        ]
+        requests += requests_of_deleted(connection, catalog, deleted)
+        requests += requests_of_unknown(connection, plan.unknown_ids)
         _note(connection, plan, requests)
         connection.execute(
             "INSERT INTO read_windows VALUES (?, ?, ?, ?, ?)",
@@ -193,7 +202,10 @@ def poll(
         if reconcile == "sweep":
             write_state(connection, "swept_until", window.lower.isoformat())
     probe_from, probe_count = window.lower, counts[window]
-    if slices == [window] or probe_count is None:
+    if damaged and slices == [window]:
+        # Nobody knows which of them lie in the next overlap.
+        probe_count = len(events)
+    elif slices == [window] or probe_count is None:
         # What was read says more than a count before it, and a probe of the next overlap only is cheaper.
         probe_from = next_watermark - timedelta(seconds=settings.overlap_seconds)
         probe_count = sum(event.modified_date >= probe_from for event in events.values())
@@ -205,6 +217,7 @@ def poll(
         events_new=len(new),
         events_by_kind=_count_kinds(new),
         unknown_objects=plan.unknown_objects,
+        not_understood=_not_understood(new, catalog, deleted),
         requests=len(requests),
         probe_from=probe_from,
         probe_count=probe_count,
@@ -256,7 +269,7 @@ def _requests_without_events(
         if reconcile == "census":
             yield ReadRequest(obj.name, "census", "", str(settings.census_link_rows if obj.links else 0), "census")
         if reconcile == "sweep":
-            yield ReadRequest(obj.name, "since", "ModifiedDate", min(swept_until, lower), "sweep")
+            yield ReadRequest(obj.name, "sweep", "ModifiedDate", min(swept_until, lower), "sweep")
         elif not obj.tracked:
             yield ReadRequest(obj.name, "since", "ModifiedDate", lower, "not tracked")
     if reconcile != "none":
@@ -271,34 +284,21 @@ def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[Read
     request_mentions(connection, plan.closing_ids, "hangs on a restored or merged row", now)
 
 
-def read_window(crm: CrmClient, window: Window, halvings: int = MOST_HALVINGS) -> list[Event]:
-    """The events of a window, of its halves where all of it is too heavy for the CRM."""
+def read_window(
+    crm: CrmClient, window: Window, halvings: int = MOST_HALVINGS, now: datetime | None = None
+) -> list[Event]:
+    """The events of a window, of its halves where all of it is too heavy for the CRM.
+
+    ``now`` stands for times that cannot be read: the window's end, where it is not given.
+    """
+    now = window.upper if now is None else now
+    halves = window.halves() if halvings else None
     try:
-        return list(_read_events(crm, window))
+        return list(read_events(crm, events_query(window), now, smaller_pages=halves is None))
     except CrmTooHeavy:
-        halves = window.halves()
-        if halves is None or not halvings:
+        if halves is None:
             raise
-        return [event for half in halves for event in read_window(crm, half, halvings - 1)]
-
-
-def _read_events(crm: CrmClient, window: Window) -> Iterable[Event]:
-    for page in crm.read(events_query(window), smaller_pages=False):
-        for row in page.rows:
-            text = {name: (None if value is None else str(value)) for name, value in row.values.items()}
-            modified = row.values["ModifiedDate"]
-            assert isinstance(modified, datetime)
-            number = row.values.get("ModificationNumber")
-            yield Event(
-                event_id=row.id,
-                object_name=text["ObjectName"] or "",
-                object_id=text["ObjectId"] or "",
-                child_name=text["ChildName"],
-                child_id=text["ChildId"],
-                event_name=text["EventName"] or "",
-                modification_number=number if isinstance(number, int) else None,
-                modified_date=to_stored(modified),
-            )
+        return [event for half in halves for event in read_window(crm, half, halvings - 1, now)]
 
 
 def store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event]) -> list[Event]:
@@ -324,17 +324,14 @@ def store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event])
     return [event for event in batch if event.event_id in fresh]
 
 
-def _store_deleted(
-    connection: duckdb.DuckDBPyConnection, items: list[tuple[str, str, datetime]]
-) -> list[tuple[str, str]]:
-    """Append Deleted Items not known yet, and return them."""
-    if not items:
-        return []
-    known = set(connection.execute("SELECT object, row_id, deleted_at FROM deleted_items").fetchall())
-    fresh = [item for item in dict.fromkeys(items) if item not in known]
-    if fresh:
-        connection.executemany("INSERT INTO deleted_items VALUES (?, ?, ?)", fresh)
-    return [(obj, row_id) for obj, row_id, _ in fresh]
+def _not_understood(events: Iterable[Event], catalog: Catalog, deleted: Iterable[DeletedItem]) -> dict[str, int]:
+    counts = Counter(damage_of(catalog, deleted))
+    for event in events:
+        if isinstance(event, DamagedEvent):
+            counts["damaged event"] += 1
+        if event.object_name not in catalog.by_service:
+            counts[f"event of object {event.object_name or '(none)'}"] += 1
+    return dict(counts)
 
 
 def _count_kinds(events: Iterable[Event]) -> dict[str, int]:

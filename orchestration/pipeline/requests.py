@@ -16,15 +16,15 @@ import pyarrow as pa
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.warehouse import statement
 
-Kind = Literal["id", "field", "book", "since", "census", "all"]
+Kind = Literal["id", "field", "book", "since", "sweep", "census", "all"]
 
 
 @dataclass(frozen=True)
 class ReadRequest:
     """Rows of one object to read: by id, by a field's value, by book, by ModifiedDate from ``value`` on, or all.
 
-    A census reads ids and modification numbers only, and asks for what differs, and for ``value`` more rows because of
-    their links.
+    A sweep reads those from ``value`` on and those without a ModifiedDate. A census reads ids and modification numbers
+    only, and asks for what differs, and for ``value`` more rows because of their links.
     """
 
     object: str
@@ -60,6 +60,8 @@ class Plan:
     closing_ids: tuple[str, ...]
     """Rows whose dependants must be re-read although no event names them: restored and merged ones."""
     unknown_objects: tuple[str, ...]
+    unknown_ids: tuple[str, ...] = ()
+    """Ids in events about objects not in the catalog: some may be those of rows we know."""
 
 
 def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
@@ -71,6 +73,7 @@ def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
     requests: dict[tuple[str, ...], ReadRequest] = {}
     closing: dict[str, None] = {}
     unknown: dict[str, None] = {}
+    unknown_ids: dict[str, None] = {}
 
     def ask(request: ReadRequest) -> None:
         requests.setdefault((request.object, request.kind, request.field, request.value), request)
@@ -79,6 +82,11 @@ def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
         obj = catalog.by_service.get(event.object_name)
         if obj is None:
             unknown[event.object_name] = None
+            unknown_ids |= dict.fromkeys(filter(None, (event.object_id, event.child_id)))
+            if not event.object_name:
+                # A damaged event: a wrong guess costs a read that finds nothing.
+                for guess in catalog:
+                    ask(ReadRequest.row(guess.name, event.object_id or str(event.child_id), "event of no object"))
             continue
         ask(ReadRequest.row(obj.name, event.object_id, event.event_name))
         if event.event_name == "MergeRecords" and event.child_id:
@@ -92,7 +100,16 @@ def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
             closing[event.object_id] = None
             for request in children_requests(catalog, obj.name, event.object_id, event.event_name):
                 ask(request)
-    return Plan(tuple(requests.values()), tuple(closing), tuple(unknown))
+    return Plan(tuple(requests.values()), tuple(closing), tuple(unknown), tuple(unknown_ids))
+
+
+def requests_of_unknown(connection: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[ReadRequest]:
+    """Known rows with one of these ids, which came under a name that no object claims."""
+    wanted = list(ids)
+    if not wanted:
+        return []
+    rows = connection.execute(statement("rows_with_ids"), {"ids": wanted}).fetchall()
+    return [ReadRequest.row(name, row_id, "named under an unknown type") for name, row_id in rows]
 
 
 def children_requests(catalog: Catalog, parent: str, parent_id: str, reason: str) -> Iterable[ReadRequest]:
