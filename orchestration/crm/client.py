@@ -195,12 +195,22 @@ class CrmClient:
 
     def deleted_items(self, since: datetime) -> list[DeletedItem]:
         """The Deleted Items list from ``since`` (aware) on; empty, with a warning, where the role may not read it."""
+        size = DELETED_ITEMS_PAGE_ROWS
         try:
             offset = self.clock().offset
 
             def fetch(row: int) -> DeletedItemsPage:
-                request = deleted_items_request(self._wsdls, since, offset, row)
-                return self._pool.call(request, lambda root, _: read_deleted_items(root, offset))
+                nonlocal size
+                while True:
+                    request = deleted_items_request(self._wsdls, since, offset, row, size)
+                    effort = Effort.LAST if size == MIN_PAGE_SIZE_ROWS else Effort.USUAL
+                    try:
+                        return self._pool.call(request, lambda root, _: read_deleted_items(root, offset), effort)
+                    except CrmTooHeavy as error:
+                        if size == MIN_PAGE_SIZE_ROWS:
+                            raise
+                        size = max(MIN_PAGE_SIZE_ROWS, size // 2)
+                        logger.info("Deleted Items: trying %d entries a page: %s", size, error)
 
             # The list is in order of time only, so entries of one second may swap places.
             pages = walk(fetch, lambda page: list(page.items), DELETED_ITEMS_PAGE_ROWS, total_order=False)
@@ -214,7 +224,7 @@ class CrmClient:
     def clock(self) -> Clock:
         """The CRM's own clock: by its Time service, or where that is not to be had by an answer's Date header."""
         try:
-            return self._pool.call(clock_request(self._wsdls), read_clock)
+            return self._pool.call(clock_request(self._wsdls), read_clock, Effort.LAST)
         except (ConfigurationError, CrmRefused, CrmAnswerError) as error:
             logger.warning("no Time service, the Date header is used instead: %s", error)
         date = self._pool.plain_get().date

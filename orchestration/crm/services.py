@@ -88,13 +88,15 @@ def read_clock(root: etree._Element, reply: Reply) -> Clock:
     return Clock(local - offset, offset, local - offset - saving, reply.date)
 
 
-def deleted_items_request(wsdls: WsdlDirectory, since: datetime, offset: timedelta, start_row: int) -> Request:
+def deleted_items_request(
+    wsdls: WsdlDirectory, since: datetime, offset: timedelta, start_row: int, page_size: int = DELETED_ITEMS_PAGE_ROWS
+) -> Request:
     """Entries deleted at or after ``since``, which the service sorts by that date."""
     operation = wsdls.operation("DeletedItemWS_DeletedItemQueryPage_Input")
     bound = (since.astimezone(UTC) + offset - timedelta(seconds=1)).strftime(_V1_FORMAT)
     asked = {"DeletedItemId": "", "DeletedDate": f"> '{bound}'", "ObjectId": "", "Type": ""}
     envelope = operation.envelope(
-        PageSize=str(DELETED_ITEMS_PAGE_ROWS),
+        PageSize=str(page_size),
         StartRowNum=str(start_row),
         ListOfDeletedItem={"DeletedItem": [asked]},
     )
