@@ -33,6 +33,7 @@ from orchestration.pipeline.requests import (
     ReadRequest,
     plan_requests,
     request_mentions,
+    requests_of_links,
     requests_of_unknown,
     store_requests,
 )
@@ -191,6 +192,7 @@ def poll(
         requests = [*plan.requests, *_requests_without_events(connection, catalog, window, settings, reconcile)]
         requests += requests_of_deleted(connection, catalog, deleted)
         requests += requests_of_unknown(connection, plan.unknown_ids)
+        requests += requests_of_links(connection, catalog, plan.link_ends)
         _note(connection, plan, requests)
         connection.execute(
             "INSERT INTO read_windows VALUES (?, ?, ?, ?, ?)",
