@@ -17,6 +17,7 @@ from orchestration.crm.errors import CrmError
 from orchestration.crm.settings import CrmSettings
 from orchestration.due import SensorState, due_by_probe, due_by_untracked, due_without_asking, last_poll
 from orchestration.jobs import census, full_load, sweep, sync
+from orchestration.liveness import end_runs_without_process
 from orchestration.settings import PipelineSettings
 from orchestration.stream import stream
 from orchestration.tenancy import own_runs, require_location
@@ -28,6 +29,7 @@ IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+READING_JOBS = (sync, full_load, sweep, census, stream)
 
 
 @dg.sensor(
@@ -43,13 +45,14 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     settings = PipelineSettings.from_environment()
     now = datetime.now(UTC)
     state = SensorState.parse(context.cursor)
-    newest = [
-        record
-        for job in (sync, full_load, sweep, census, stream)
-        for record in context.instance.get_run_records(own_runs(job.name), limit=1)
-    ]
+    newest = newest_runs(context.instance)
     if any(record.dagster_run.status in IN_FLIGHT for record in newest):
-        return dg.SkipReason("a run is under way")
+        jobs = {job.name for job in READING_JOBS}
+        if not end_runs_without_process(context.instance, settings.delta_home, jobs, now):
+            return dg.SkipReason("a run is under way")
+        newest = newest_runs(context.instance)
+        if any(record.dagster_run.status in IN_FLIGHT for record in newest):
+            return dg.SkipReason("a run is under way")
     if newest:
         record = max(newest, key=lambda one: one.create_timestamp)
         if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
@@ -81,6 +84,11 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     # No run_key: it would keep a failed window from being asked for again.
     request = dg.RunRequest(job_name=job_name, tags={"territory_delta/reason": reason})
     return dg.SensorResult(run_requests=[request], cursor=state.dump())
+
+
+def newest_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+    """The newest run of each job that reads the CRM."""
+    return [record for job in READING_JOBS for record in instance.get_run_records(own_runs(job.name), limit=1)]
 
 
 @cache
