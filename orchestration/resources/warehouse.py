@@ -28,7 +28,7 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             # The step that needs a setting says so, with advice.
             yield self
             return
-        with held_by_run(home, context.run_id) if context.run_id else nullcontext():
+        with held_by_run(home, context.run.run_id) if context.run else nullcontext():
             yield self
 
     @cached_property
