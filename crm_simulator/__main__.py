@@ -54,6 +54,7 @@ def main() -> None:
         port=arguments.port,
         lifespan="off",
         ws="none",
+        date_header=False,  # the CRM's own clock says the date
         log_level="critical",
         timeout_graceful_shutdown=STOP_SECONDS,
     )

@@ -143,14 +143,19 @@ class Merge(Change):
 
 
 class Link(Change):
-    """Link a contact to an account."""
+    """Link a contact to an account.
+
+    The account's event calls the contact by ``told_as``, and with ``by_link_row`` has the id of the link's own row.
+    """
 
     contact: str
     account: str
     sides: Sides = "both"
+    told_as: str = "Contact"
+    by_link_row: bool = False
 
     def carry_out(self, crm: Crm) -> Touched:
-        return links.link(crm, self.contact, self.account, self.sides)
+        return links.link(crm, self.contact, self.account, self.sides, links.Telling(self.told_as, self.by_link_row))
 
     def text(self, crm: Crm) -> str:
         return self._sentence(crm, "Linked", "to")
@@ -164,7 +169,7 @@ class Unlink(Link):
     """Take a link away."""
 
     def carry_out(self, crm: Crm) -> Touched:
-        return links.unlink(crm, self.contact, self.account, self.sides)
+        return links.unlink(crm, self.contact, self.account, self.sides, links.Telling(self.told_as, self.by_link_row))
 
     def text(self, crm: Crm) -> str:
         return self._sentence(crm, "Unlinked", "from")

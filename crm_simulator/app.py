@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import re
 from dataclasses import dataclass, field
+from email.utils import format_datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -59,6 +60,12 @@ class Endpoint:
         entry = self._log.begin(request, _session_id(request) is not None)
         meter = self._crm.meter
         meter.requests_under_way += 1
+        response = await self._answer(request, entry)
+        response.headers["date"] = format_datetime(self._crm.clock.now(), usegmt=True)
+        return response
+
+    async def _answer(self, request: Request, entry: Entry) -> Response:
+        meter = self._crm.meter
         try:
             if self._options.latency_ms:
                 await asyncio.sleep(self._options.latency_ms / 1000)

@@ -16,7 +16,8 @@ from crm_simulator.bodies import Change
 from crm_simulator.book_actions import AssignBooks, BookProcedure, TimedAssignment
 from crm_simulator.bulk import Assign, BatchDelete, BatchUpdate, FinishAssignments, Import
 from crm_simulator.crm import Crm
-from crm_simulator.event_log import ChildChange, PicklistEdit, RemoveEvents, WriteEvents
+from crm_simulator.damage import Damage
+from crm_simulator.event_log import ChildChange, PicklistEdit, RemoveEvents, WriteDeletedItem, WriteEvents
 from crm_simulator.fault_table import BAD_CREDENTIALS, CASES, CODES
 from crm_simulator.injection import FaultOrder, FaultScript, Kind
 from crm_simulator.lookup import ChangeError, NoSuchRecordError
@@ -43,16 +44,18 @@ _CHANGES: dict[str, type[Change]] = {
     "child": ChildChange,
     "events": WriteEvents,
     "events/remove": RemoveEvents,
+    "deleted-items": WriteDeletedItem,
     "picklist": PicklistEdit,
     "books": AssignBooks,
     "books/timed": TimedAssignment,
     "books/procedure": BookProcedure,
 }
-_SETTINGS: dict[str, type[Advance | Purge | SetLimits | Visibility]] = {
+_SETTINGS: dict[str, type[Advance | Purge | SetLimits | Visibility | Damage]] = {
     "clock": Advance,
     "purge": Purge,
     "limits": SetLimits,
     "visibility": Visibility,
+    "damage": Damage,
 }
 Handler = Callable[[Request], Awaitable[Response]]
 Body = TypeVar("Body", bound=BaseModel)
@@ -105,7 +108,7 @@ def control_routes(crm: Crm, script: FaultScript, sessions: Sessions, log: Reque
         crm.remember(text, touched)
         return {"action": text, "touched": touched.ids, "events": touched.events, "server_time": crm.now()}
 
-    def set_up(body: Advance | Purge | SetLimits | Visibility) -> dict[str, Any]:
+    def set_up(body: Advance | Purge | SetLimits | Visibility | Damage) -> dict[str, Any]:
         return body.carry_out(crm)
 
     def records(request: Request) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from crm_simulator.agenda import Agenda
 from crm_simulator.kinds import Field, ObjectType
@@ -18,6 +19,9 @@ from crm_simulator.records import IdSequence, Record, Table
 from crm_simulator.schema import OBJECTS
 from crm_simulator.sight import Sight
 from crm_simulator.values import V1_FORMAT, parse_stamp, stamp
+
+if TYPE_CHECKING:
+    from crm_simulator.damage import Spoiled
 
 RETENTION_DAYS = 30  # of the event log and of deleted items
 DEFAULT_TRACKED = frozenset(name for name, kind in OBJECTS.items() if kind.tracked)
@@ -89,6 +93,8 @@ class DeletedItem:
     deleted_at: str
     deleted_by: str
     external_system_id: str | None
+    shown_date: str | None = None
+    """What the list shows as the date, if not the date."""
 
 
 @dataclass
@@ -136,6 +142,7 @@ class Crm:
         self.assignments: list[Assignment] = []
         self.timed_books: list[TimedBook] = []
         self.sight = Sight(self.tables)
+        self.spoiled: dict[str, Spoiled] = {}
         self.meter = Meter(Limits())
         self.event_offset_seconds = 0.0
         self.user_zone = timedelta(0)

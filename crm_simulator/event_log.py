@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from crm_simulator.bodies import Change, Fields, ObjectName, named, wire
-from crm_simulator.crm import Crm, Touched
+from crm_simulator.crm import Crm, DeletedItem, Touched
 from crm_simulator.lookup import NoSuchRecordError, live_record
 
 _MAX_EVENTS = 100_000
@@ -78,6 +78,25 @@ class PicklistEdit(Change):
 
     def text(self, crm: Crm) -> str:
         return f"Edited a pick list that {self.fields} fields share"
+
+
+class WriteDeletedItem(Change):
+    """An entry of the Deleted Items list as it is given: of any type, and with whatever it shows as its date."""
+
+    type: str
+    object_id: str
+    shown_date: str | None = None
+
+    def carry_out(self, crm: Crm) -> Touched:
+        crm.deleted_items[self.object_id] = DeletedItem(
+            id=next(crm.ids), object_name="", object_id=self.object_id, type=self.type, name="",
+            deleted_at=crm.now(), deleted_by="", external_system_id=None, shown_date=self.shown_date,
+        )  # fmt: skip
+        crm.version += 1
+        return Touched()
+
+    def text(self, crm: Crm) -> str:
+        return f"Listed a deleted {self.type}"
 
 
 class RemoveEvents(Change):

@@ -28,6 +28,9 @@ Kind = Literal[
     "no_lastpage",
     "row_without_id",
     "bad_value",
+    "illegal_character",
+    "no_rows",
+    "wrong_clock",
 ]
 
 
@@ -36,7 +39,8 @@ class FaultOrder(BaseModel):
 
     ``code``, with ``case`` and ``language``, belongs to kind `code`; ``seconds`` says how long a `stall` (before the
     answer) or a `slow_body` (in its middle) lasts, ``megabytes`` how big a `gzip_bomb` or a `huge_text` is, ``field``
-    which element gets the `bad_value`. ``status`` is the HTTP status; None leaves it as it is.
+    which element gets the `bad_value`; a `wrong_clock` is off by ``clock_seconds``, and `no_rows` is an answer to a
+    query that is sound but for the rows it should hold. ``status`` is the HTTP status; None leaves it as it is.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -50,6 +54,7 @@ class FaultOrder(BaseModel):
     seconds: float = Field(default=5.0, ge=0)
     megabytes: int = Field(default=100, ge=1, le=10_000)
     field: str = Field(default="ModifiedDate", pattern=r"^\w+$")
+    clock_seconds: int = Field(default=3 * 3600, ge=-(10**8), le=10**8)
     status: int | None = Field(default=None, ge=200, le=599)
 
     @model_validator(mode="after")

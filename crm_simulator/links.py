@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from crm_simulator.crm import Crm, Touched
 from crm_simulator.lookup import ChangeError, live_record
 from crm_simulator.records import Record
 
 
-def link(crm: Crm, contact_id: str, account_id: str, sides: str = "both") -> Touched:
+@dataclass(frozen=True)
+class Telling:
+    """What the account's event about a link calls the contact, and whether it has the id of the link's row."""
+
+    child_name: str = "Contact"
+    by_link_row: bool = False
+
+
+PLAINLY = Telling()
+
+
+def link(crm: Crm, contact_id: str, account_id: str, sides: str = "both", telling: Telling = PLAINLY) -> Touched:
     """Make an account one of a contact's. ``sides``: which of the two write the event, contact, account, both, none."""
     contact = live_record(crm, "Contact", contact_id)
     account = live_record(crm, "Account", account_id)
@@ -15,14 +28,17 @@ def link(crm: Crm, contact_id: str, account_id: str, sides: str = "both") -> Tou
         raise ChangeError(f"contact {contact_id} and account {account_id} are linked already")
     touched = Touched()
     _add_link(crm, contact_id, account_id, touched)
+    made = _link_between(crm, contact_id, account_id)
     if crm.tables["Contact"].get(contact, "AccountId") is None:
         crm.alter("Contact", contact, {"AccountId": account_id})
     mark_primary(crm, contact_id)
-    _log_sides(crm, touched, "Associate", contact, account, sides)
+    assert made is not None
+    child = telling.child_name, made.id if telling.by_link_row else contact.id
+    _log_sides(crm, touched, "Associate", contact, account, sides, child)
     return touched
 
 
-def unlink(crm: Crm, contact_id: str, account_id: str, sides: str = "both") -> Touched:
+def unlink(crm: Crm, contact_id: str, account_id: str, sides: str = "both", telling: Telling = PLAINLY) -> Touched:
     """Take the link away. If it was to the primary account, another linked one becomes primary, without a trace."""
     contact = live_record(crm, "Contact", contact_id)
     account = live_record(crm, "Account", account_id)
@@ -39,7 +55,8 @@ def unlink(crm: Crm, contact_id: str, account_id: str, sides: str = "both") -> T
         crm.alter("Contact", contact, {"AccountId": next((id_ for id_ in others if id_), None)})
         mark_primary(crm, contact_id)
     crm.version += 1
-    _log_sides(crm, touched, "Dissociate", contact, account, sides)
+    child = telling.child_name, found.id if telling.by_link_row else contact.id
+    _log_sides(crm, touched, "Dissociate", contact, account, sides, child)
     return touched
 
 
@@ -93,8 +110,10 @@ def merge_links(crm: Crm, touched: Touched, object_name: str, survivor_id: str, 
         touched.add("Contact" if object_name == "Account" else "Account", far_end or "")
 
 
-def _log_sides(crm: Crm, touched: Touched, event: str, contact: Record, account: Record, sides: str) -> None:
+def _log_sides(
+    crm: Crm, touched: Touched, event: str, contact: Record, account: Record, sides: str, child: tuple[str, str]
+) -> None:
     if sides in ("both", "contact"):
         crm.log(touched, event, "Contact", contact, ("Account", account.id))
     if sides in ("both", "account"):
-        crm.log(touched, event, "Account", account, ("Contact", contact.id))
+        crm.log(touched, event, "Account", account, child)

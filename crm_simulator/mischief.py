@@ -8,11 +8,13 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from crm_simulator.injection import FaultOrder
+from crm_simulator.values import V1_FORMAT
 
 _MAINTENANCE = (
     b"<!DOCTYPE html><html><head><title>Scheduled maintenance</title></head>"
@@ -107,6 +109,25 @@ def _bad_value(answer: Answer, order: FaultOrder) -> Answer:
     return replace(answer, content=content)
 
 
+def _illegal_character(answer: Answer, order: FaultOrder) -> Answer:
+    content = re.sub(rb"<(\w+)>([^<]+)</\1>", rb"<\1>\2&#x1B;</\1>", answer.content, count=1)
+    return replace(answer, content=content)
+
+
+def _no_rows(answer: Answer, order: FaultOrder) -> Answer:
+    content = re.sub(rb"(<(ListOf\w+) [^>]*>).*</\2>", rb"\1</\2>", answer.content, count=1, flags=re.DOTALL)
+    content = re.sub(rb'lastpage="\w+"', b'lastpage="true"', content, count=1)
+    return replace(answer, content=re.sub(rb' recordcount="\w+"', b' recordcount="0"', content, count=1))
+
+
+def _wrong_clock(answer: Answer, order: FaultOrder) -> Answer:
+    def moved(found: re.Match[bytes]) -> bytes:
+        wrong = datetime.strptime(found[2].decode(), V1_FORMAT) + timedelta(seconds=order.clock_seconds)  # noqa: DTZ007
+        return found[1] + wrong.strftime(V1_FORMAT).encode() + b"<"
+
+    return replace(answer, content=re.sub(rb"(CurrentServerTime>)([^<]+)<", moved, answer.content, count=1))
+
+
 _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "truncated": lambda answer, _: replace(answer, content=answer.content[: len(answer.content) // 2]),
     "empty": lambda answer, _: replace(answer, content=b""),
@@ -122,4 +143,7 @@ _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "no_lastpage": _without_lastpage,
     "row_without_id": _without_id,
     "bad_value": _bad_value,
+    "illegal_character": _illegal_character,
+    "no_rows": _no_rows,
+    "wrong_clock": _wrong_clock,
 }

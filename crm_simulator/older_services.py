@@ -87,7 +87,7 @@ def _row(item: DeletedItem, names: list[str], zone: timedelta) -> str:
         "DeletedItemId": item.id,
         "DeletedById": "",
         "DeletedBy": item.deleted_by,
-        "DeletedDate": (parse_stamp(item.deleted_at) + zone).strftime(V1_FORMAT),
+        "DeletedDate": item.shown_date or (parse_stamp(item.deleted_at) + zone).strftime(V1_FORMAT),
         "Name": item.name,
         "ObjectId": item.object_id,
         "Type": item.type,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crm_simulator import faults, older_services
 from crm_simulator.crm import Crm
+from crm_simulator.damage import with_spoiled_rows
 from crm_simulator.kinds import ObjectType
 from crm_simulator.query import Finder
 from crm_simulator.query_page import QueryPages
@@ -44,5 +45,5 @@ class Services:
                 raise faults.unavailable(call.operation)
             kind, operation = _OPERATIONS[call.operation]
             if operation == "QueryPage":
-                return self._queries.answer(kind, call.input, call.tagged)
+                return with_spoiled_rows(self._crm, self._queries.answer(kind, call.input, call.tagged))
             return self._writes.answer(kind, operation, call.input, call.tagged)

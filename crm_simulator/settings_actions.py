@@ -16,12 +16,12 @@ _TEN_YEARS_SECONDS = 10 * 365 * 86_400
 
 
 class Advance(Body):
-    """Move the server's clock on, say how far ahead of it the clock is that stamps events, or move the user's zone.
+    """Move the server's clock on or back, say how far ahead the clock is that stamps events, or move the user's zone.
 
     Purges what became too old, unless told otherwise: the purge runs at an hour nobody knows.
     """
 
-    advance_seconds: float = Field(default=0, ge=0, le=_TEN_YEARS_SECONDS)
+    advance_seconds: float = Field(default=0, ge=-_TEN_YEARS_SECONDS, le=_TEN_YEARS_SECONDS)
     event_offset_seconds: float | None = Field(default=None, ge=-86_400, le=86_400)
     user_zone_minutes: int | None = Field(default=None, ge=-14 * 60, le=14 * 60)
     purge: bool = True

@@ -7,6 +7,7 @@ import dagster as dg
 
 from orchestration.advice import advised
 from orchestration.assets.policy import WRITER_POOL
+from orchestration.due import last_poll
 from orchestration.pipeline import alignment
 from orchestration.pipeline.backup import BackupError, Manifest, create_backup
 from orchestration.pipeline.compact import Retention, compact
@@ -24,7 +25,8 @@ from orchestration.tenancy import RUN_TAGS
 @advised
 def ask_the_pod(context: dg.OpExecutionContext, warehouse: WarehouseResource, crm: CrmResource) -> None:
     """Ask for a little of everything, and report what the pod allows."""
-    findings = preflight(crm.client, warehouse.catalog, datetime.now(UTC))
+    last = last_poll(context.instance)
+    findings = preflight(crm.client, warehouse.catalog, datetime.now(UTC), last.watermark if last else None)
     report = as_markdown(findings)
     context.add_output_metadata(
         {"report": dg.MetadataValue.md(report), "operations_spent": crm.client.operations_spent}

@@ -15,11 +15,12 @@ from orchestration.catalog import load_catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmError
 from orchestration.crm.settings import CrmSettings
-from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untracked, due_without_asking
+from orchestration.due import SensorState, due_by_probe, due_by_untracked, due_without_asking, last_poll
 from orchestration.jobs import census, full_load, sweep, sync
+from orchestration.liveness import end_runs_without_process
 from orchestration.settings import PipelineSettings
 from orchestration.stream import stream
-from orchestration.tenancy import asset_key, own_runs, require_location
+from orchestration.tenancy import own_runs, require_location
 
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -28,6 +29,7 @@ IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+READING_JOBS = (sync, full_load, sweep, census, stream)
 
 
 @dg.sensor(
@@ -43,21 +45,21 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     settings = PipelineSettings.from_environment()
     now = datetime.now(UTC)
     state = SensorState.parse(context.cursor)
-    newest = [
-        record
-        for job in (sync, full_load, sweep, census, stream)
-        for record in context.instance.get_run_records(own_runs(job.name), limit=1)
-    ]
+    newest = newest_runs(context.instance)
     if any(record.dagster_run.status in IN_FLIGHT for record in newest):
-        return dg.SkipReason("a run is under way")
+        jobs = {job.name for job in READING_JOBS}
+        if not end_runs_without_process(context.instance, settings.delta_home, jobs, now):
+            return dg.SkipReason("a run is under way")
+        newest = newest_runs(context.instance)
+        if any(record.dagster_run.status in IN_FLIGHT for record in newest):
+            return dg.SkipReason("a run is under way")
     if newest:
         record = max(newest, key=lambda one: one.create_timestamp)
         if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
             state = state.after_success()
         else:
             state = state.after_failure(record.dagster_run.run_id, record.end_time or now.timestamp())
-            if now.timestamp() < state.retry_at:
-                wait = state.retry_at - now.timestamp()
+            if wait := state.waits(now.timestamp()):
                 return dg.SensorResult(
                     skip_reason=f"the last run failed; next try in {wait:.0f} s", cursor=state.dump()
                 )
@@ -84,24 +86,9 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
     return dg.SensorResult(run_requests=[request], cursor=state.dump())
 
 
-def last_poll(instance: dg.DagsterInstance) -> LastPoll | None:
-    """Read from the newest materialization of ``modification_records``."""
-    event = instance.get_latest_materialization_event(asset_key("modification_records"))
-    materialization = event.asset_materialization if event else None
-    if event is None or materialization is None:
-        return None
-    values = {name: entry.value for name, entry in materialization.metadata.items()}
-
-    def moment(name: str) -> datetime:
-        return datetime.fromtimestamp(float(str(values[name])), UTC)
-
-    return LastPoll(
-        polled_at=datetime.fromtimestamp(event.timestamp, UTC),
-        watermark=moment("watermark"),
-        probe_from=moment("probe_from"),
-        probe_count=int(str(values["probe_count"])),
-        full_load=bool(values["full_load"]),
-    )
+def newest_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+    """The newest run of each job that reads the CRM."""
+    return [record for job in READING_JOBS for record in instance.get_run_records(own_runs(job.name), limit=1)]
 
 
 @cache

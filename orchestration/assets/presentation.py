@@ -46,6 +46,8 @@ def of_poll(connection: duckdb.DuckDBPyConnection, result: PollResult, operation
     }
     if result.probe_from is not None:
         metadata["probe_from"] = dg.MetadataValue.timestamp(result.probe_from.replace(tzinfo=UTC))
+    if result.clock_doubt:
+        metadata["clock_not_believed"] = dg.MetadataValue.text(result.clock_doubt)
     if result.window is not None:
         lower, upper = result.window.lower, result.window.upper
         metadata["window"] = dg.MetadataValue.text(f"{lower:%Y-%m-%d %H:%M:%S} to {upper:%Y-%m-%d %H:%M:%S} UTC")
@@ -54,6 +56,8 @@ def of_poll(connection: duckdb.DuckDBPyConnection, result: PollResult, operation
         metadata["events_by_kind"] = table("event|new", sorted(result.events_by_kind.items()))
     if result.unknown_objects:
         metadata["unknown_objects"] = dg.MetadataValue.text(", ".join(result.unknown_objects))
+    if result.not_understood:
+        metadata["not_understood"] = table("what|count", sorted(result.not_understood.items()))
     windows = connection.execute(
         "SELECT events_new FROM read_windows ORDER BY upper_bound DESC LIMIT ?", [WINDOWS_SHOWN]
     ).fetchall()
@@ -72,6 +76,7 @@ def of_snapshot(result: HydrationResult, operations: int, tables: Metadata) -> M
         "rows_lost_from_sight": dg.MetadataValue.int(result.lost),
         "rows_revived": dg.MetadataValue.int(result.revived),
         "rows_quarantined": dg.MetadataValue.int(result.quarantined),
+        "rows_without_modified_date": dg.MetadataValue.int(result.undated),
         "operations_spent": dg.MetadataValue.int(operations),
     }
     if result.by_reason:

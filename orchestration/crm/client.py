@@ -20,9 +20,10 @@ from orchestration.crm.errors import ConfigurationError, CrmAnswerError, CrmRefu
 from orchestration.crm.pacing import Meter
 from orchestration.crm.pages import PageReader, only
 from orchestration.crm.paging import pages_of, walk
+from orchestration.crm.poison import page_by_ids
 from orchestration.crm.pool import SessionPool
 from orchestration.crm.queries import ID, Query, Shape, any_of
-from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, RequestFactory
+from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, MAX_VALUES_A_QUERY, RequestFactory
 from orchestration.crm.rows import Answer, Defect, Page, Row
 from orchestration.crm.services import (
     DELETED_ITEMS_PAGE_ROWS,
@@ -34,13 +35,12 @@ from orchestration.crm.services import (
     read_clock,
     read_deleted_items,
 )
-from orchestration.crm.session import Sleep
+from orchestration.crm.session import Effort, Sleep
 from orchestration.crm.settings import CrmSettings
 from orchestration.crm.wsdl import WsdlDirectory
 
 logger = logging.getLogger(__name__)
 
-MAX_VALUES_A_QUERY = 50
 MIN_VALUES_A_QUERY = 10  # halving stops here
 MIN_PAGE_SIZE_ROWS = 10
 
@@ -105,7 +105,7 @@ class CrmClient:
 
         For reading everything use :meth:`read`: adding up page sizes loses rows when others vanish.
         """
-        answer = self._pages.ask(query, start_row, page_size, count)
+        answer = self._pages.ask(query, start_row, page_size, count=count)
         return self._pages.with_whole_links(query, answer.page, answer)
 
     def read(
@@ -116,11 +116,13 @@ class CrmClient:
         smaller_pages: bool = True,
         group_pages: int = 1,
         expected_rows: int | None = None,
+        page_size: int = MAX_PAGE_SIZE_ROWS,
     ) -> Iterator[Page]:
         """All rows, each once, in pages; no row that is there throughout is lost (see :mod:`paging`).
 
-        Where a page of 100 rows is too heavy for the CRM, ever smaller ones are asked for, down to 10; not so without
-        ``smaller_pages``, for callers who can ask for less in another way.
+        Where a page of ``page_size`` rows is too heavy for the CRM, ever smaller ones are asked for, down to 10, and
+        those again with pauses; not so without ``smaller_pages``, for callers who can ask for less in another way. A
+        row that makes its page unreadable is put aside (see :mod:`poison`).
 
         The query must sort by ``Id``, the only order that no edit changes. A reading that was interrupted goes on from
         ``start_row`` (0-based), given the ids ``seen`` before; those do not come again.
@@ -132,7 +134,7 @@ class CrmClient:
         """
         if query.sort_field != ID:
             raise ValueError("only an order by Id survives changes between pages")
-        size = MAX_PAGE_SIZE_ROWS
+        size = page_size
 
         ask = partial(self._pages.ask, query)
         expected_pages = group_pages if expected_rows is None else pages_of(expected_rows - start_row, size)
@@ -148,10 +150,14 @@ class CrmClient:
                         return ask(row, size)
                     return ask_ahead(row, size, more_pages=group_pages - 1 - given_pages % group_pages)
                 except CrmTooHeavy as error:
-                    if not smaller_pages or size == MIN_PAGE_SIZE_ROWS:
+                    if not smaller_pages:
                         raise
+                    if size == MIN_PAGE_SIZE_ROWS:
+                        return self._insist(query, row, size)
                     size = max(MIN_PAGE_SIZE_ROWS, size // 2)
                     logger.info("%s: trying %d rows a page: %s", query.object.service, size, error)
+                except CrmAnswerError as error:
+                    return page_by_ids(self._pages.ask, query, row, size, error)
 
         pages = walk(
             fetch,
@@ -189,12 +195,22 @@ class CrmClient:
 
     def deleted_items(self, since: datetime) -> list[DeletedItem]:
         """The Deleted Items list from ``since`` (aware) on; empty, with a warning, where the role may not read it."""
+        size = DELETED_ITEMS_PAGE_ROWS
         try:
             offset = self.clock().offset
 
             def fetch(row: int) -> DeletedItemsPage:
-                request = deleted_items_request(self._wsdls, since, offset, row)
-                return self._pool.call(request, lambda root, _: read_deleted_items(root, offset))
+                nonlocal size
+                while True:
+                    request = deleted_items_request(self._wsdls, since, offset, row, size)
+                    effort = Effort.LAST if size == MIN_PAGE_SIZE_ROWS else Effort.USUAL
+                    try:
+                        return self._pool.call(request, lambda root, _: read_deleted_items(root, offset), effort)
+                    except CrmTooHeavy as error:
+                        if size == MIN_PAGE_SIZE_ROWS:
+                            raise
+                        size = max(MIN_PAGE_SIZE_ROWS, size // 2)
+                        logger.info("Deleted Items: trying %d entries a page: %s", size, error)
 
             # The list is in order of time only, so entries of one second may swap places.
             pages = walk(fetch, lambda page: list(page.items), DELETED_ITEMS_PAGE_ROWS, total_order=False)
@@ -208,16 +224,23 @@ class CrmClient:
     def clock(self) -> Clock:
         """The CRM's own clock: by its Time service, or where that is not to be had by an answer's Date header."""
         try:
-            return self._pool.call(clock_request(self._wsdls), read_clock)
+            return self._pool.call(clock_request(self._wsdls), read_clock, Effort.LAST)
         except (ConfigurationError, CrmRefused, CrmAnswerError) as error:
             logger.warning("no Time service, the Date header is used instead: %s", error)
         date = self._pool.plain_get().date
         if date is None:
             raise CrmAnswerError("the CRM tells its time neither by its Time service nor by a Date header")
-        return Clock(date, timedelta(0), date)
+        return Clock(date, timedelta(0), date, date)
+
+    def _insist(self, query: Query, row: int, size: int) -> Answer:
+        """A page that cannot be smaller, tried until the CRM has had time to recover; then without the row at fault."""
+        try:
+            return self._pages.ask(query, row, size, Effort.LAST)
+        except (CrmTooHeavy, CrmAnswerError) as error:
+            return page_by_ids(self._pages.ask, query, row, size, error)
 
     def _read_values(self, obj: Shape, field: str, values: list[str]) -> Found:
-        chunks = [values[i : i + MAX_VALUES_A_QUERY] for i in range(0, len(values), MAX_VALUES_A_QUERY)]
+        chunks = _parts(values, MAX_VALUES_A_QUERY)
         futures = [self._executor.submit(self._read_chunk, obj, field, chunk) for chunk in chunks]
         try:
             parts = [future.result() for future in futures]
@@ -229,15 +252,24 @@ class CrmClient:
         return Found(list(rows.values()), [defect for part in parts for defect in part.quarantined])
 
     def _read_chunk(self, obj: Shape, field: str, values: Sequence[str]) -> Found:
+        query = Query(obj, any_of(field, values))
         try:
-            # Rows by a field may be many a value, rows by Id are not.
-            smaller_pages = field != ID and len(values) <= MIN_VALUES_A_QUERY
-            pages = list(self.read(Query(obj, any_of(field, values)), smaller_pages=smaller_pages))
+            pages = list(self.read(query, smaller_pages=False))
         except CrmTooHeavy as error:
-            if len(values) <= MIN_VALUES_A_QUERY:
-                raise
-            size = max(MIN_VALUES_A_QUERY, len(values) // 2)
-            logger.info("%s: %d values at once are too many, trying %d: %s", obj.service, len(values), size, error)
-            parts = [self._read_chunk(obj, field, values[i : i + size]) for i in range(0, len(values), size)]
-            return Found([row for part in parts for row in part.rows], [d for part in parts for d in part.quarantined])
+            if len(values) > MIN_VALUES_A_QUERY:
+                size = max(MIN_VALUES_A_QUERY, len(values) // 2)
+                logger.info("%s: %d values at once are too many, trying %d: %s", obj.service, len(values), size, error)
+                return _joined([self._read_chunk(obj, field, part) for part in _parts(values, size)])
+            # Rows by a field may be many a value, rows by Id are not.
+            page_size = MIN_PAGE_SIZE_ROWS if field == ID else MAX_PAGE_SIZE_ROWS // 2
+            pages = list(self.read(query, page_size=page_size))
         return Found([row for page in pages for row in page.rows], [d for page in pages for d in page.quarantined])
+
+
+def _parts(values: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [values[i : i + size] for i in range(0, len(values), size)]
+
+
+def _joined(parts: Iterable[Found]) -> Found:
+    parts = list(parts)
+    return Found([row for part in parts for row in part.rows], [d for part in parts for d in part.quarantined])

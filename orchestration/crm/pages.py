@@ -6,13 +6,14 @@ import dataclasses
 import logging
 
 from orchestration.catalog import Link
-from orchestration.crm.errors import CrmCannotCount
+from orchestration.crm.errors import CrmAnswerError, CrmCannotCount
 from orchestration.crm.pacing import Meter
 from orchestration.crm.paging import walk
 from orchestration.crm.pool import SessionPool
 from orchestration.crm.queries import ID, LogShape, Query, any_of
 from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, Request, RequestFactory
-from orchestration.crm.rows import Answer, LinkSlice, Page, Row, read_answer, read_link_slice
+from orchestration.crm.rows import Answer, Defect, LinkSlice, Page, Row, read_answer, read_link_slice
+from orchestration.crm.session import Effort
 
 logger = logging.getLogger(__name__)
 
@@ -29,24 +30,26 @@ class PageReader:
         self._pool = pool
         self._meter = meter
 
-    def ask(self, query: Query, start_row: int, page_size: int, count: bool = False) -> Answer:
+    def ask(
+        self, query: Query, start_row: int, page_size: int, effort: Effort = Effort.USUAL, count: bool = False
+    ) -> Answer:
         """The page as it came, asked for again where there is damage in it, and without a count if there is none."""
         if start_row < 0 or not 1 <= page_size <= MAX_PAGE_SIZE_ROWS:
             raise ValueError(f"a page has 1 to {MAX_PAGE_SIZE_ROWS} rows and starts at row 0 or later")
         request = self._requests.query_page(query, start_row, page_size, count)
         try:
-            answer = self._answer(request, query, start_row, page_size)
+            answer = self._answer(request, query, start_row, page_size, effort)
             if answer.page.quarantined:
                 # Damage on the way is gone the second time; a bad row is not.
-                answer = self._answer(request, query, start_row, page_size)
+                answer = self._answer(request, query, start_row, page_size, effort)
         except CrmCannotCount:
             if not count:
                 raise
-            return self.ask(query, start_row, page_size, count=False)
+            return self.ask(query, start_row, page_size, effort)
         return answer
 
-    def _answer(self, request: Request, query: Query, start_row: int, page_size: int) -> Answer:
-        answer = self._pool.call(request, lambda root, _: read_answer(root, query, start_row, page_size))
+    def _answer(self, request: Request, query: Query, start_row: int, page_size: int, effort: Effort) -> Answer:
+        answer = self._pool.call(request, lambda root, _: read_answer(root, query, start_row, page_size), effort)
         self._meter.add(answer.page.received * len({link.list for link in query.links}))
         return answer
 
@@ -55,6 +58,7 @@ class PageReader:
         if not answer.unfinished:
             return page
         rows: list[Row] = []
+        unreadable: list[Defect] = []
         for row in page.rows:
             try:
                 for link in answer.unfinished.get(row.id, ()):
@@ -63,7 +67,10 @@ class PageReader:
                 rows.append(row)
             except _RowVanishedError:
                 logger.info("%s %s vanished while its %s was read", query.object.name, row.id, link.list)
-        return dataclasses.replace(page, rows=rows)
+            except CrmAnswerError as error:
+                logger.warning("%s %s is put aside: %s", query.object.name, row.id, error)
+                unreadable.append(Defect(query.object.name, row.id, link.list, f"unreadable: {error}"))
+        return dataclasses.replace(page, rows=rows, quarantined=[*page.quarantined, *unreadable])
 
     def _read_links(self, query: Query, row_id: str, link: Link) -> set[str]:
         shape = LogShape(query.object.name, query.object.service, {}, (link,))
@@ -71,7 +78,7 @@ class PageReader:
 
         def fetch(child_row: int) -> LinkSlice:
             request = self._requests.query_page(one, 0, 1, child_page=(link, child_row))
-            part = self._pool.call(request, lambda root, _: read_link_slice(root, one, link))
+            part = self._pool.call(request, lambda root, _: read_link_slice(root, one, link), Effort.LAST)
             if part is None:
                 raise _RowVanishedError
             self._meter.add(1)

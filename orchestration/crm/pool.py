@@ -11,7 +11,7 @@ from lxml import etree
 
 from orchestration.crm.pacing import Meter
 from orchestration.crm.requests import Request
-from orchestration.crm.session import CredentialGate, CrmSession, Sleep
+from orchestration.crm.session import CredentialGate, CrmSession, Effort, Sleep
 from orchestration.crm.settings import CrmSettings
 from orchestration.crm.transport import Reply
 
@@ -29,10 +29,10 @@ class SessionPool:
         for session in self._sessions:
             self._free.put(session)
 
-    def call(self, request: Request, read: Callable[[etree._Element, Reply], T]) -> T:
+    def call(self, request: Request, read: Callable[[etree._Element, Reply], T], effort: Effort = Effort.USUAL) -> T:
         """What ``read`` makes of the answer. Raises any :class:`CrmError`."""
         with self._taken() as session:
-            return session.call(request, read)
+            return session.call(request, read, effort)
 
     def plain_get(self) -> Reply:
         """The endpoint's answer to a GET, for its headers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -35,20 +35,15 @@ class LogShape:
     links: tuple[Link, ...] = ()
 
 
-MODIFICATION_TRACKING = LogShape(
+_EVENT_TEXTS = ("ObjectName", "ObjectId", "ChildName", "ChildId", "EventName", "ModificationNumber")
+# What nothing depends on is read as text, whatever a pod makes of it.
+EVENT_AS_TEXT = LogShape(
     name="modification_tracking",
     service="ModificationTracking",
-    fields={
-        "ObjectName": FieldType.STRING,
-        "ObjectId": FieldType.STRING,
-        "ChildName": FieldType.STRING,
-        "ChildId": FieldType.STRING,
-        "EventName": FieldType.STRING,
-        "ModificationNumber": FieldType.INT,
-        "ModifiedDate": FieldType.DATE_TIME,
-        "CreatedDate": FieldType.DATE_TIME,
-    },
+    fields=dict.fromkeys((*_EVENT_TEXTS, "ModifiedDate"), FieldType.STRING),
 )
+EVENT_NAMES = replace(EVENT_AS_TEXT, fields=dict.fromkeys(("ObjectName", "ObjectId"), FieldType.STRING))
+MODIFICATION_TRACKING = replace(EVENT_AS_TEXT, fields={**EVENT_AS_TEXT.fields, "ModifiedDate": FieldType.DATE_TIME})
 
 
 SERVICE_ALLOTMENT = LogShape(
@@ -108,6 +103,11 @@ def modified(since: datetime, until: datetime | None = None) -> str:
     """Rows whose ModifiedDate lies in [since, until), or from ``since`` on; bounds as for :func:`stamp`."""
     lower = f"[ModifiedDate] >= {literal(stamp(since))}"
     return lower if until is None else f"({lower}) AND ([ModifiedDate] < {literal(stamp(until))})"
+
+
+def modified_or_undated(since: datetime) -> str:
+    """Rows whose ModifiedDate lies at ``since`` or later, and rows without one, which no range finds."""
+    return f"({modified(since)}) OR ([ModifiedDate] IS NULL)"
 
 
 def stamp(moment: datetime) -> str:

@@ -15,6 +15,7 @@ from orchestration.crm.queries import Query
 from orchestration.crm.wsdl import Operation, WsdlDirectory
 
 MAX_PAGE_SIZE_ROWS = 100
+MAX_VALUES_A_QUERY = 50
 
 
 @dataclass(frozen=True)

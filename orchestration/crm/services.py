@@ -30,18 +30,22 @@ _DOUBT = timedelta(minutes=5)
 class Clock:
     """The CRM's time now, UTC, and the offset of the integration user's zone, in which older services speak.
 
-    The zone's label says nothing of daylight saving, so ``now`` may lie ahead by the saving. ``surely_past`` never
-    does: a watermark must not go beyond it.
+    The zone's label says nothing of daylight saving, so ``now`` may lie ahead by the saving; ``surely_past`` does not.
+    ``date`` is what the Date header of the same answer says, where there is one.
     """
 
     now: datetime
     offset: timedelta
     surely_past: datetime
+    date: datetime | None = None
 
 
 @dataclass(frozen=True)
 class DeletedItem:
-    """An entry of the Deleted Items list. ``type`` is the list's own name; ``deleted_at`` UTC, None if unreadable."""
+    """An entry of the Deleted Items list. ``type`` is the list's own name; ``deleted_at`` UTC, None if unreadable.
+
+    ``type`` and ``object_id`` are empty where the entry lacks them.
+    """
 
     type: str
     object_id: str
@@ -81,16 +85,18 @@ def read_clock(root: etree._Element, reply: Reply) -> Clock:
         saving = timedelta(0)
     else:
         raise CrmAnswerError("the time zone is not known")
-    return Clock(local - offset, offset, local - offset - saving)
+    return Clock(local - offset, offset, local - offset - saving, reply.date)
 
 
-def deleted_items_request(wsdls: WsdlDirectory, since: datetime, offset: timedelta, start_row: int) -> Request:
+def deleted_items_request(
+    wsdls: WsdlDirectory, since: datetime, offset: timedelta, start_row: int, page_size: int = DELETED_ITEMS_PAGE_ROWS
+) -> Request:
     """Entries deleted at or after ``since``, which the service sorts by that date."""
     operation = wsdls.operation("DeletedItemWS_DeletedItemQueryPage_Input")
     bound = (since.astimezone(UTC) + offset - timedelta(seconds=1)).strftime(_V1_FORMAT)
     asked = {"DeletedItemId": "", "DeletedDate": f"> '{bound}'", "ObjectId": "", "Type": ""}
     envelope = operation.envelope(
-        PageSize=str(DELETED_ITEMS_PAGE_ROWS),
+        PageSize=str(page_size),
         StartRowNum=str(start_row),
         ListOfDeletedItem={"DeletedItem": [asked]},
     )
@@ -110,10 +116,7 @@ def read_deleted_items(root: etree._Element, offset: timedelta) -> DeletedItemsP
 def _items(rows: etree._Element, offset: timedelta) -> Iterator[tuple[str, DeletedItem]]:
     for row in rows:
         fields = {local_name(child.tag): (child.text or "").strip() for child in row}
-        kind, object_id = fields.get("Type"), fields.get("ObjectId")
-        if not kind or not object_id:
-            logger.warning("an entry of the Deleted Items list names no type or no record: left out")
-            continue
+        kind, object_id = fields.get("Type", ""), fields.get("ObjectId", "")
         try:
             deleted_at = datetime.strptime(fields.get("DeletedDate", ""), _V1_FORMAT).replace(tzinfo=UTC) - offset
         except ValueError:

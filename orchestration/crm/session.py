@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -28,12 +29,27 @@ T = TypeVar("T")
 Sleep = Callable[[float], None]
 logger = logging.getLogger(__name__)
 
+
+class Effort(Enum):
+    """How hard one question is tried, by what its caller can do where it fails."""
+
+    ONCE = "a damaged answer is not asked for again: the caller looks for what damages it"
+    USUAL = "what is too heavy is not tried again: the caller asks for less"
+    LAST = "there is nothing smaller to ask: what is too heavy is tried again with pauses"
+
+
 ATTEMPTS: Mapping[Action, int] = {
     Action.RETRY_AFTER: 20,
     Action.RETRY: 5,
     Action.RETRY_SMALLER: 3,
     Action.ASK_AGAIN: 3,
     Action.LOGIN_AGAIN_ONCE: 2,
+}
+_OTHER_ATTEMPTS: Mapping[Effort, Mapping[Action, int]] = {
+    Effort.ONCE: {Action.ASK_AGAIN: 1},
+    Effort.USUAL: {},
+    # As often as any passing fault: for a minute or so, the database fails small questions too.
+    Effort.LAST: {Action.SHRINK: 5, Action.WITHOUT_COUNT: 5},
 }
 # The front end turned the request away: it is not counted as an operation.
 _NEVER_RAN = {Action.RETRY_AFTER, Action.STOP, Action.LOGIN_AGAIN_ONCE, Action.BAD_CREDENTIALS}
@@ -99,11 +115,12 @@ class CrmSession:
         self._http = HttpSession(settings.url)
         self._token: Any = UsernameToken(settings.username, settings.password)  # type: ignore[no-untyped-call]
 
-    def call(self, request: Request, read: Callable[[etree._Element, Reply], T]) -> T:
+    def call(self, request: Request, read: Callable[[etree._Element, Reply], T], effort: Effort = Effort.USUAL) -> T:
         """Send, and return what ``read`` makes of the answer; damaged answers and passing faults are retried.
 
         Raises the :class:`~orchestration.crm.errors.CrmError` of the last failure.
         """
+        attempts = {**ATTEMPTS, **_OTHER_ATTEMPTS[effort]}
         failures: Counter[Action] = Counter()
         while True:
             try:
@@ -111,7 +128,7 @@ class CrmSession:
                     return self._attempt(request, read)
             except _FailedAttemptError as failure:
                 failures[failure.action] += 1
-                if failures[failure.action] >= ATTEMPTS.get(failure.action, 1):
+                if failures[failure.action] >= attempts.get(failure.action, 1):
                     raise failure.error from failure.error.__cause__
                 self._prepare_retry(failure, failures.total())
 

@@ -62,7 +62,7 @@ def _date(text: str) -> date:
         raise ValueError("not a date") from None
 
 
-def _date_time(text: str) -> datetime:
+def date_time(text: str) -> datetime:
     """An aware UTC date-time. Without a zone it is read as UTC, the zone the integration user should have."""
     try:
         if len(text) == 20 and text[4::3] == "--T::Z":
@@ -82,7 +82,7 @@ CONVERTERS: Mapping[FieldType, Callable[[str], Value]] = {
     FieldType.DECIMAL: decimal_text,
     FieldType.BOOLEAN: _boolean,
     FieldType.DATE: _date,
-    FieldType.DATE_TIME: _date_time,
+    FieldType.DATE_TIME: date_time,
 }
 """From wire text, stripped and not blank, to the value of a field that is no string.
 

@@ -16,7 +16,7 @@ import duckdb
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmNoAccess, CrmRefused
-from orchestration.crm.queries import Query, modified
+from orchestration.crm.queries import Query, modified, modified_or_undated
 from orchestration.crm.rows import Defect, Row
 from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest
@@ -41,6 +41,8 @@ class HydrationResult:
     lost: int = 0
     revived: int = 0
     quarantined: int = 0
+    undated: int = 0
+    """Rows read that have no ModifiedDate: only a sweep or census finds a change of them that no event tells."""
     live_rows: int = 0
     no_access: bool = False
     by_reason: dict[str, int] = field(default_factory=dict)
@@ -66,6 +68,7 @@ def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj
                 result.lost += merged.lost
                 result.revived += merged.revived
                 result.quarantined += len(batch.defects)
+                result.undated += sum(row.modified_date is None for row in batch.rows)
         except CrmNoAccess:
             # An object this company does not have. One that could be read before must not go stale in silence.
             if result.live_rows:
@@ -127,9 +130,10 @@ def _read(
                 links_to_read=int(entry.request.value or 0),
                 settled=(entry,),
             )
-        elif entry.request.kind == "since":
+        elif entry.request.kind in ("since", "sweep"):
             since = datetime.fromisoformat(entry.request.value).replace(tzinfo=UTC)
-            query = Query(object=obj, searchspec=modified(since))
+            spec = modified_or_undated(since) if entry.request.kind == "sweep" else modified(since)
+            query = Query(object=obj, searchspec=spec)
             read_at = utc_now()
             rows, defects = _collect(crm, query)
             yield Batch(read_at, rows, defects, settled=(entry,))

@@ -1,11 +1,15 @@
 """Read the CRM's event log: a bounded window each time, overlapping the last, nothing twice and nothing lost.
 
-The watermark is the upper bound of the last window, by the CRM's own clock at the start of the reading; it is committed
+The watermark is the CRM's own time at the start of the reading, as far as its clock is believed; it is committed
 together with the events it covers. An event may become visible later than one with a later stamp, hence the overlap.
+Whatever is visible is read, also with a stamp in the future: the sensor's probe counts it too, and would else launch
+one run after another for an event that none of them reads.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -19,9 +23,24 @@ from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmTooHeavy
 from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
-from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_requests, request_mentions, store_requests
-from orchestration.pipeline.warehouse import read_state, scalar, to_stored, transaction, utc_now, write_state
+from orchestration.crm.services import DeletedItem
+from orchestration.pipeline.clock import believed, fallen_back
+from orchestration.pipeline.deleted_items import damage_of, requests_of_deleted
+from orchestration.pipeline.events import DamagedEvent, read_events
+from orchestration.pipeline.requests import (
+    Event,
+    Plan,
+    ReadRequest,
+    plan_requests,
+    request_mentions,
+    requests_of_links,
+    requests_of_unknown,
+    store_requests,
+)
+from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, utc_now, write_state
 from orchestration.settings import PipelineSettings
+
+logger = logging.getLogger(__name__)
 
 Reconcile = Literal["none", "sweep", "census"]
 OpenWarehouse = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -36,14 +55,16 @@ DEEPEST_WINDOW_EVENTS = 2000
 
 @dataclass(frozen=True)
 class Window:
-    """A half-open part of the log, whole seconds, UTC without zone."""
+    """A half-open part of the log, whole seconds, UTC without zone; with an ``open_end``, also all after it."""
 
     lower: datetime
     upper: datetime
+    open_end: bool = False
 
     @property
     def searchspec(self) -> str:
-        return modified(self.lower.replace(tzinfo=UTC), self.upper.replace(tzinfo=UTC))
+        upper = None if self.open_end else self.upper.replace(tzinfo=UTC)
+        return modified(self.lower.replace(tzinfo=UTC), upper)
 
     def halves(self) -> tuple[Window, Window] | None:
         """Two parts that meet at a whole second; ``None`` for a window of one second."""
@@ -51,7 +72,7 @@ class Window:
         if seconds < 2:
             return None
         middle = self.lower + timedelta(seconds=seconds // 2)
-        return Window(self.lower, middle), Window(middle, self.upper)
+        return Window(self.lower, middle), Window(middle, self.upper, self.open_end)
 
 
 @dataclass(frozen=True)
@@ -67,16 +88,27 @@ class PollResult:
     events_new: int = 0
     events_by_kind: dict[str, int] = field(default_factory=dict)
     unknown_objects: tuple[str, ...] = ()
+    not_understood: dict[str, int] = field(default_factory=dict)
+    """Counts, by what they are, of events and entries that say nothing to us, or not all they should."""
     requests: int = 0
     probe_from: datetime | None = None
     probe_count: int = 0
+    """Events from ``probe_from`` on, as this reading found them: more or fewer are a reason to read again."""
+    clock_doubt: str = ""
+    """Why the CRM's clock was not believed, and the watermark stayed where it was."""
 
 
-def plan_window(watermark: datetime, server_now: datetime, settings: PipelineSettings) -> Window:
-    """From a little before the watermark up to, but without, the seconds that are still running."""
-    upper = server_now.replace(microsecond=0) + timedelta(seconds=1 - settings.lag_seconds)
-    lower = watermark - timedelta(seconds=settings.overlap_seconds)
-    return Window(min(lower, upper), max(upper, watermark))
+def plan_window(
+    watermark: datetime, server_now: datetime, settings: PipelineSettings, earliest: datetime | None = None
+) -> Window:
+    """From an overlap before the earlier of watermark and CRM's time on; ``upper`` leaves out the running seconds.
+
+    ``earliest`` is the earliest time that the CRM may have stamped events with since the last reading, if not now.
+    """
+    now = server_now.replace(microsecond=0)
+    begin = min(watermark, now, *(() if earliest is None else (earliest.replace(microsecond=0),)))
+    upper = max(now + timedelta(seconds=1 - settings.lag_seconds), watermark)
+    return Window(begin - timedelta(seconds=settings.overlap_seconds), upper, open_end=True)
 
 
 def slices_to_read(
@@ -116,52 +148,69 @@ def poll(
     for obj in catalog:
         crm.check(obj)
     with open_warehouse() as connection:
-        stored = read_state(connection, "watermark")
-    watermark = None if stored is None else datetime.fromisoformat(stored)
+        watermark = _stored_time(connection, "watermark")
+        read_until = _stored_time(connection, "read_until")
+        stored_lead = read_state(connection, "clock_lead_seconds")
+    lead_before = None if stored_lead is None else timedelta(seconds=float(stored_lead))
     clock = crm.clock()
-    server_now = to_stored(clock.now)
-    unread = timedelta(0) if watermark is None else max(timedelta(0), server_now - watermark)
+    crm_time = believed(clock, watermark)
+    lead = crm_time.earliest - utc_now()
+    if crm_time.doubt:
+        logger.warning("%s: the watermark does not move until they agree. Run preflight.", crm_time.doubt)
+    unread = timedelta(0) if watermark is None else max(timedelta(0), crm_time.earliest - watermark)
     too_old = watermark is None or unread > timedelta(days=settings.reload_after_days)
     if full_load or too_old:
-        begun = _begin_full_load(open_warehouse, catalog, to_stored(clock.surely_past), settings, too_old)
-        return replace(begun, unread=unread)
+        begun = _begin_full_load(open_warehouse, catalog, crm_time.earliest, settings, too_old)
+        return replace(begun, unread=unread, clock_doubt=crm_time.doubt)
     assert watermark is not None
-    window = plan_window(watermark, server_now, settings)
-    next_watermark = plan_window(watermark, to_stored(clock.surely_past), settings).upper
+    earliest = min(crm_time.earliest, read_until or watermark) - fallen_back(lead_before, lead)
+    window = plan_window(watermark, crm_time.latest, settings, earliest)
+    reached = plan_window(watermark, crm_time.earliest, settings).upper
+    next_watermark = watermark if crm_time.doubt else reached
 
     def known_count(part: Window) -> int:
         with open_warehouse() as connection:
             return scalar(
                 connection,
-                "SELECT count(*) FROM modification_records WHERE modified_date >= ? AND modified_date < ?",
-                [part.lower, part.upper],
+                "SELECT count(*) FROM modification_records WHERE modified_date >= ? AND (? OR modified_date < ?)",
+                [part.lower, part.open_end, part.upper],
             )
 
-    slices = slices_to_read(window, lambda part: crm.count(events_query(part)), known_count)
-    events = {event.event_id: event for part in slices for event in read_window(crm, part)}
-    deleted = [
-        (obj.name, item.object_id, to_stored(item.deleted_at))
-        for item in crm.deleted_items(since=window.lower.replace(tzinfo=UTC))
-        for obj in catalog
-        if item.type in obj.deleted_item_types and item.deleted_at is not None
-    ]
-    probe_from = next_watermark - timedelta(seconds=settings.overlap_seconds)
+    counts: dict[Window, int | None] = {}
+
+    def crm_count(part: Window) -> int | None:
+        counts[part] = crm.count(events_query(part))
+        return counts[part]
+
+    slices = slices_to_read(window, crm_count, known_count)
+    events = {event.event_id: event for part in slices for event in read_window(crm, part, now=crm_time.latest)}
+    damaged = sum(isinstance(event, DamagedEvent) for event in events.values())
+    deleted = crm.deleted_items(since=window.lower.replace(tzinfo=UTC))
     with open_warehouse() as connection, transaction(connection):
         new = store_events(connection, events.values())
         plan = plan_requests(new, catalog)
         requests = [*plan.requests, *_requests_without_events(connection, catalog, window, settings, reconcile)]
-        requests += [
-            ReadRequest.row(obj, row_id, "deleted items") for obj, row_id in _store_deleted(connection, deleted)
-        ]
+        requests += requests_of_deleted(connection, catalog, deleted)
+        requests += requests_of_unknown(connection, plan.unknown_ids)
+        requests += requests_of_links(connection, catalog, plan.link_ends)
         _note(connection, plan, requests)
         connection.execute(
             "INSERT INTO read_windows VALUES (?, ?, ?, ?, ?)",
             [window.lower, window.upper, len(events), len(new), utc_now()],
         )
         write_state(connection, "watermark", next_watermark.isoformat())
+        write_state(connection, "read_until", min(next_watermark, crm_time.earliest).isoformat())
+        write_state(connection, "clock_lead_seconds", str(lead.total_seconds()))
         if reconcile == "sweep":
             write_state(connection, "swept_until", window.lower.isoformat())
-    read_whole = slices == [window]
+    probe_from, probe_count = window.lower, counts[window]
+    if damaged and slices == [window]:
+        # Nobody knows which of them lie in the next overlap.
+        probe_count = len(events)
+    elif slices == [window] or probe_count is None:
+        # What was read says more than a count before it, and a probe of the next overlap only is cheaper.
+        probe_from = next_watermark - timedelta(seconds=settings.overlap_seconds)
+        probe_count = sum(event.modified_date >= probe_from for event in events.values())
     return PollResult(
         watermark=next_watermark,
         unread=unread,
@@ -170,14 +219,17 @@ def poll(
         events_new=len(new),
         events_by_kind=_count_kinds(new),
         unknown_objects=plan.unknown_objects,
+        not_understood=_not_understood(new, catalog, deleted),
         requests=len(requests),
         probe_from=probe_from,
-        probe_count=(
-            sum(event.modified_date >= probe_from for event in events.values())
-            if read_whole
-            else known_count(Window(probe_from, window.upper))
-        ),
+        probe_count=probe_count,
+        clock_doubt=crm_time.doubt,
     )
+
+
+def _stored_time(connection: duckdb.DuckDBPyConnection, name: str) -> datetime | None:
+    stored = read_state(connection, name)
+    return None if stored is None else datetime.fromisoformat(stored)
 
 
 def events_query(window: Window) -> Query:
@@ -196,8 +248,8 @@ def _begin_full_load(
             store_requests(
                 connection, (ReadRequest(obj.name, "all", "", "", "full load") for obj in catalog), utc_now()
             )
-            write_state(connection, "watermark", watermark.isoformat())
-            write_state(connection, "swept_until", watermark.isoformat())
+            for name in ("watermark", "read_until", "swept_until"):
+                write_state(connection, name, watermark.isoformat())
         else:
             watermark = datetime.fromisoformat(read_state(connection, "watermark") or watermark.isoformat())
     return PollResult(
@@ -219,9 +271,13 @@ def _requests_without_events(
         if reconcile == "census":
             yield ReadRequest(obj.name, "census", "", str(settings.census_link_rows if obj.links else 0), "census")
         if reconcile == "sweep":
-            yield ReadRequest(obj.name, "since", "ModifiedDate", min(swept_until, lower), "sweep")
+            yield ReadRequest(obj.name, "sweep", "ModifiedDate", min(swept_until, lower), "sweep")
         elif not obj.tracked:
             yield ReadRequest(obj.name, "since", "ModifiedDate", lower, "not tracked")
+    if reconcile != "none":
+        for name, row_id in connection.execute(statement("still_quarantined")).fetchall():
+            if name in catalog:
+                yield ReadRequest.row(name, row_id, "in quarantine")
 
 
 def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[ReadRequest]) -> None:
@@ -230,34 +286,21 @@ def _note(connection: duckdb.DuckDBPyConnection, plan: Plan, requests: list[Read
     request_mentions(connection, plan.closing_ids, "hangs on a restored or merged row", now)
 
 
-def read_window(crm: CrmClient, window: Window, halvings: int = MOST_HALVINGS) -> list[Event]:
-    """The events of a window, of its halves where all of it is too heavy for the CRM."""
+def read_window(
+    crm: CrmClient, window: Window, halvings: int = MOST_HALVINGS, now: datetime | None = None
+) -> list[Event]:
+    """The events of a window, of its halves where all of it is too heavy for the CRM.
+
+    ``now`` stands for times that cannot be read: the window's end, where it is not given.
+    """
+    now = window.upper if now is None else now
+    halves = window.halves() if halvings else None
     try:
-        return list(_read_events(crm, window))
+        return list(read_events(crm, events_query(window), now, smaller_pages=halves is None))
     except CrmTooHeavy:
-        halves = window.halves()
-        if halves is None or not halvings:
+        if halves is None:
             raise
-        return [event for half in halves for event in read_window(crm, half, halvings - 1)]
-
-
-def _read_events(crm: CrmClient, window: Window) -> Iterable[Event]:
-    for page in crm.read(events_query(window), smaller_pages=False):
-        for row in page.rows:
-            text = {name: (None if value is None else str(value)) for name, value in row.values.items()}
-            modified = row.values["ModifiedDate"]
-            assert isinstance(modified, datetime)
-            number = row.values.get("ModificationNumber")
-            yield Event(
-                event_id=row.id,
-                object_name=text["ObjectName"] or "",
-                object_id=text["ObjectId"] or "",
-                child_name=text["ChildName"],
-                child_id=text["ChildId"],
-                event_name=text["EventName"] or "",
-                modification_number=number if isinstance(number, int) else None,
-                modified_date=to_stored(modified),
-            )
+        return [event for half in halves for event in read_window(crm, half, halvings - 1, now)]
 
 
 def store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event]) -> list[Event]:
@@ -283,17 +326,14 @@ def store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event])
     return [event for event in batch if event.event_id in fresh]
 
 
-def _store_deleted(
-    connection: duckdb.DuckDBPyConnection, items: list[tuple[str, str, datetime]]
-) -> list[tuple[str, str]]:
-    """Append Deleted Items not known yet, and return them."""
-    if not items:
-        return []
-    known = set(connection.execute("SELECT object, row_id, deleted_at FROM deleted_items").fetchall())
-    fresh = [item for item in dict.fromkeys(items) if item not in known]
-    if fresh:
-        connection.executemany("INSERT INTO deleted_items VALUES (?, ?, ?)", fresh)
-    return [(obj, row_id) for obj, row_id, _ in fresh]
+def _not_understood(events: Iterable[Event], catalog: Catalog, deleted: Iterable[DeletedItem]) -> dict[str, int]:
+    counts = Counter(damage_of(catalog, deleted))
+    for event in events:
+        if isinstance(event, DamagedEvent):
+            counts["damaged event"] += 1
+        if event.object_name not in catalog.by_service:
+            counts[f"event of object {event.object_name or '(none)'}"] += 1
+    return dict(counts)
 
 
 def _count_kinds(events: Iterable[Event]) -> dict[str, int]:

@@ -11,7 +11,9 @@ from orchestration.catalog import Catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import ConfigurationError, CrmCredentialsError, CrmError, CrmRefused
 from orchestration.crm.queries import MODIFICATION_TRACKING, SERVICE_ALLOTMENT, Query, modified
+from orchestration.pipeline.clock import believed
 from orchestration.pipeline.markdown import table_lines
+from orchestration.pipeline.warehouse import to_stored
 
 SCARCE_SHARE = 0.25
 
@@ -31,11 +33,14 @@ class Finding:
     said: str
 
 
-def preflight(crm: CrmClient, catalog: Catalog, now: datetime) -> list[Finding]:
-    """Costs about two operations an object. Raises :class:`CrmError` only where nothing can be asked at all."""
+def preflight(crm: CrmClient, catalog: Catalog, now: datetime, watermark: datetime | None = None) -> list[Finding]:
+    """Costs about two operations an object. ``watermark``: the last run's, if there was one, for the CRM's clock.
+
+    Raises :class:`CrmError` only where nothing can be asked at all.
+    """
     for obj in catalog:
         crm.check(obj)
-    findings = [_clock(crm, now)]
+    findings = [_clock(crm, now, watermark)]
     findings += [_object(crm, catalog, name) for name in (obj.name for obj in catalog)]
     findings += [_log(crm, catalog, now), _deleted_items(crm, now), _allotment(crm)]
     return findings
@@ -48,9 +53,12 @@ def as_markdown(findings: list[Finding]) -> str:
     return "\n".join(table_lines("what|verdict|found", [(f.subject, f.verdict, f.said) for f in ranked]))
 
 
-def _clock(crm: CrmClient, now: datetime) -> Finding:
+def _clock(crm: CrmClient, now: datetime, watermark: datetime | None) -> Finding:
     clock = crm.clock()
     skew = clock.now - now
+    if doubt := believed(clock, None if watermark is None else to_stored(watermark)).doubt:
+        said = f"{doubt}: no sync moves its watermark. See to the CRM's time, and that the user's locale is English-US"
+        return Finding("clock", Verdict.BAD, said)
     if clock.surely_past != clock.now:
         said = f"zone with daylight saving, off by {clock.now - clock.surely_past}: set the user's time zone to UTC"
         return Finding("clock", Verdict.WARNING, said)

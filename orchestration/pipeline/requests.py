@@ -5,7 +5,7 @@ Pure planning is here; nothing in this module talks to the CRM.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -14,17 +14,18 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.schema import link_table
 from orchestration.pipeline.warehouse import statement
 
-Kind = Literal["id", "field", "book", "since", "census", "all"]
+Kind = Literal["id", "field", "book", "since", "sweep", "census", "all"]
 
 
 @dataclass(frozen=True)
 class ReadRequest:
     """Rows of one object to read: by id, by a field's value, by book, by ModifiedDate from ``value`` on, or all.
 
-    A census reads ids and modification numbers only, and asks for what differs, and for ``value`` more rows because of
-    their links.
+    A sweep reads those from ``value`` on and those without a ModifiedDate. A census reads ids and modification numbers
+    only, and asks for what differs, and for ``value`` more rows because of their links.
     """
 
     object: str
@@ -53,6 +54,15 @@ class Event:
 
 
 @dataclass(frozen=True)
+class ChildEvent:
+    """``row_id`` of ``object`` has a child of that id, or a link whose row has it."""
+
+    object: str
+    row_id: str
+    child_id: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a batch of events asks for."""
 
@@ -60,6 +70,10 @@ class Plan:
     closing_ids: tuple[str, ...]
     """Rows whose dependants must be re-read although no event names them: restored and merged ones."""
     unknown_objects: tuple[str, ...]
+    unknown_ids: tuple[str, ...] = ()
+    """Ids in events about objects not in the catalog: some may be those of rows we know."""
+    link_ends: tuple[ChildEvent, ...] = ()
+    """Rows with an event about a child that may be a link, seen from the side that does not list it."""
 
 
 def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
@@ -71,6 +85,8 @@ def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
     requests: dict[tuple[str, ...], ReadRequest] = {}
     closing: dict[str, None] = {}
     unknown: dict[str, None] = {}
+    unknown_ids: dict[str, None] = {}
+    link_ends: dict[ChildEvent, None] = {}
 
     def ask(request: ReadRequest) -> None:
         requests.setdefault((request.object, request.kind, request.field, request.value), request)
@@ -79,6 +95,11 @@ def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
         obj = catalog.by_service.get(event.object_name)
         if obj is None:
             unknown[event.object_name] = None
+            unknown_ids |= dict.fromkeys(filter(None, (event.object_id, event.child_id)))
+            if not event.object_name:
+                # A damaged event: a wrong guess costs a read that finds nothing.
+                for guess in catalog:
+                    ask(ReadRequest.row(guess.name, event.object_id or str(event.child_id), "event of no object"))
             continue
         ask(ReadRequest.row(obj.name, event.object_id, event.event_name))
         if event.event_name == "MergeRecords" and event.child_id:
@@ -88,11 +109,45 @@ def plan_requests(events: Iterable[Event], catalog: Catalog) -> Plan:
             other = _other_end(obj, event.child_name, catalog)
             if other is not None:
                 ask(ReadRequest.row(other.name, event.child_id, event.event_name))
+            # Only a plain name says for sure that the id is not that of the link's own row.
+            if event.child_name not in catalog.by_service and _short(obj, event.child_name) not in NEVER_LINKS:
+                link_ends[ChildEvent(obj.name, event.object_id, event.child_id)] = None
         if event.event_name in {"MergeRecords", "RestoreRecord"}:
             closing[event.object_id] = None
             for request in children_requests(catalog, obj.name, event.object_id, event.event_name):
                 ask(request)
-    return Plan(tuple(requests.values()), tuple(closing), tuple(unknown))
+    return Plan(tuple(requests.values()), tuple(closing), tuple(unknown), tuple(unknown_ids), tuple(link_ends))
+
+
+def requests_of_links(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, events: Iterable[ChildEvent]
+) -> Iterator[ReadRequest]:
+    """Rows that list links to these, which must be read to see the link: known ones, and whatever the child may be."""
+    reason = "child event of a linked row"
+    by_object: dict[str, list[ChildEvent]] = {}
+    for event in events:
+        by_object.setdefault(event.object, []).append(event)
+    for parent, ends in by_object.items():
+        for child in catalog.children_of(parent):
+            if not any(path.through == parent and path.link for path in child.visibility):
+                continue
+            linked = f"SELECT row_id FROM {link_table(child).name} WHERE parent_id IN (SELECT unnest($ids::VARCHAR[]))"
+            rows = connection.execute(linked, {"ids": [end.row_id for end in ends]}).fetchall()
+            for row_id in dict.fromkeys([*(str(row[0]) for row in rows), *(end.child_id for end in ends)]):
+                yield ReadRequest.row(child.name, row_id, reason)
+            # A link made just now is mostly to the row's primary parent.
+            for path in child.visibility:
+                if path.through == parent and path.field:
+                    yield from (ReadRequest(child.name, "field", path.field, end.row_id, reason) for end in ends)
+
+
+def requests_of_unknown(connection: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> list[ReadRequest]:
+    """Known rows with one of these ids, which came under a name that no object claims."""
+    wanted = list(ids)
+    if not wanted:
+        return []
+    rows = connection.execute(statement("rows_with_ids"), {"ids": wanted}).fetchall()
+    return [ReadRequest.row(name, row_id, "named under an unknown type") for name, row_id in rows]
 
 
 def children_requests(catalog: Catalog, parent: str, parent_id: str, reason: str) -> Iterable[ReadRequest]:
@@ -115,6 +170,14 @@ def _other_end(obj: CatalogObject, child_name: str, catalog: Catalog) -> Catalog
         or catalog.by_service.get(child_name.removeprefix(own))
         or catalog.by_service.get(child_name.removesuffix(own))
     )
+
+
+NEVER_LINKS = frozenset({"Address", "Attachment", "Book", "Competitor", "Note", "Team"})
+"""Children that are rows or lists of the parent alone; geocoding and the like write many events about them."""
+
+
+def _short(obj: CatalogObject, child_name: str) -> str:
+    return child_name.removeprefix(obj.service)
 
 
 def store_requests(connection: duckdb.DuckDBPyConnection, requests: Iterable[ReadRequest], now: datetime) -> None:

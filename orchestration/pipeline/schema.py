@@ -80,16 +80,16 @@ MODIFICATION_RECORDS = _table(
     child_id="VARCHAR: its row id",
     event_name="VARCHAR: what happened (WriteRecordUpdated, DeleteRecord, ...)",
     modification_number="BIGINT: the tracked record's modification counter",
-    modified_date="TIMESTAMP: the event's stamp",
+    modified_date="TIMESTAMP: the event's stamp; when it was read, where it has none that can be read",
     read_at="TIMESTAMP: when this row was read",
 )
 DELETED_ITEMS = _table(
     "deleted_items",
     "The CRM's Deleted Items list as read: proof that a missing row is deleted.",
     ("row_id",),
-    object="VARCHAR: catalog object",
+    object="VARCHAR: catalog object; empty for an entry of a type that none claims",
     row_id="VARCHAR: the deleted row",
-    deleted_at="TIMESTAMP: the CRM's stamp",
+    deleted_at="TIMESTAMP: the CRM's stamp; none where it cannot be read",
 )
 READ_WINDOWS = _table(
     "read_windows",
@@ -104,7 +104,7 @@ READ_REQUESTS = _table(
     "read_requests",
     "What remains to be read from the CRM: written with the events that ask for it, removed with the rows that answer.",
     object="VARCHAR: catalog object",
-    kind="VARCHAR: id (one row), field (rows by a field's value), since (by ModifiedDate), census, all",
+    kind="VARCHAR: id (one row), field (rows by a field's value), since (by ModifiedDate), sweep, census, all",
     field="VARCHAR: for kind field: the field",
     value="VARCHAR: the id, the field's value, or the lower bound of ModifiedDate",
     reason="VARCHAR: why",

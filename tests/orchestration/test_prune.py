@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from orchestration.assets.policy import PUBLICATION_TAG
+from orchestration.due import last_poll
 from orchestration.partitions import territories
 from orchestration.prune import EndedRun, due_runs, prune
-from orchestration.sensors import last_poll
 from orchestration.settings import RunRetention
 from tests.orchestration.dagster_private import SqliteEventLogStorage, SqlRunStorage
 

@@ -45,8 +45,8 @@ def crm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CountingCrm:
     return made
 
 
-def polled(instance: dg.DagsterInstance, probe_count: int = 3, full_load: bool = False, days_old: float = 0) -> None:
-    watermark = datetime.now(UTC) - timedelta(days=days_old)
+def polled(instance: dg.DagsterInstance, probe_count: int = 3, full_load: bool = False) -> None:
+    watermark = datetime.now(UTC)
     metadata = {
         "watermark": dg.MetadataValue.timestamp(watermark),
         "probe_from": dg.MetadataValue.timestamp(watermark - timedelta(seconds=600)),
@@ -151,9 +151,12 @@ def test_in_stream_mode_the_sensor_keeps_one_stream_running(
     assert launched(tick(instance)) == []
 
 
-def test_a_watermark_older_than_the_log_launches_a_full_load(instance: dg.DagsterInstance, crm: CountingCrm) -> None:
-    polled(instance, days_old=26)
-    assert launched(tick(instance)) == ["full_load"]
+def test_a_log_not_read_for_26_days_asks_for_a_full_load() -> None:
+    last = LastPoll(NOW, NOW, NOW, 0, full_load=False)
+    assert due_without_asking(last, NOW + timedelta(days=24), SETTINGS) == ("sync", "heartbeat")
+    due = due_without_asking(last, NOW + timedelta(days=26), SETTINGS)
+    assert due is not None
+    assert due[0] == "full_load"
 
 
 def test_a_full_load_is_followed_by_a_sync(instance: dg.DagsterInstance, crm: CountingCrm) -> None:

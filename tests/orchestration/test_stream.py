@@ -13,8 +13,8 @@ import pytest
 from orchestration import stream as streaming
 from orchestration.assets.policy import PUBLICATION_TAG, WRITER_POOL
 from orchestration.definitions import defs
+from orchestration.due import last_poll
 from orchestration.resources.crm import CrmResource
-from orchestration.sensors import last_poll
 from orchestration.stream import runs_waiting, stream
 from tests.pipeline.fake_crm import FakeCrm
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestration.crm.client import CrmClient, Found
 from orchestration.crm.queries import Query, Shape
+from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS
 from orchestration.crm.rows import Page, Row
 from orchestration.crm.services import Clock, DeletedItem
 
@@ -47,6 +48,7 @@ class FakeCrm(CrmClient):
         smaller_pages: bool = True,
         group_pages: int = 1,
         expected_rows: int | None = None,
+        page_size: int = MAX_PAGE_SIZE_ROWS,
     ) -> Iterator[Page]:
         if group_pages > 1:
             self.expected.append((query.object.name, expected_rows))

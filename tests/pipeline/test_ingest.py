@@ -32,7 +32,7 @@ def asked(*events: Event) -> set[tuple[str, str, str, str]]:
 
 def test_a_window_overlaps_the_last_one_and_ends_before_the_current_second() -> None:
     window = plan_window(T0, T0 + timedelta(seconds=30, microseconds=900_000), SETTINGS)
-    assert window == Window(T0 - timedelta(seconds=600), T0 + timedelta(seconds=30))
+    assert window == Window(T0 - timedelta(seconds=600), T0 + timedelta(seconds=30), open_end=True)
 
 
 def test_a_clock_set_back_does_not_move_the_watermark_back() -> None:
