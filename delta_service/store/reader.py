@@ -12,6 +12,7 @@ from delta_service.store import questions
 from delta_service.store.batches import batches
 from delta_service.store.engine import StoreLocation, engine_at
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
+from delta_service.store.questions_or_later import delta_page_since_any
 from delta_service.store.recent import Recent, RecentRow, nothing_known, recent_of
 from delta_service.store.schema import SCHEMA_VERSION, unsigned
 from delta_service.store.times import from_microseconds, to_microseconds
@@ -65,16 +66,23 @@ class DeltaStoreReader:
         generation: str,
         limit: int,
         after: Position | None = None,
+        or_later: bool = False,
     ) -> tuple[list[DeltaRow], Position | None]:
         """Up to ``limit`` differing rows in (object, row) order, and the position to go on after, None at the end.
 
-        ``was`` is at the same publication as ``now`` or an earlier one. ``objects`` are keys; none means all.
-        Raises HistoryExpiredError, PageExpiredError.
+        ``was`` is at the same publication as ``now`` or an earlier one. ``objects`` are keys; none means all. With
+        ``or_later`` the rows are those that lead to ``now`` from the view of ``was``' territories, which are also
+        those of ``now``, at any publication from ``was`` on. Raises HistoryExpiredError, PageExpiredError.
         """
         asked = _Asked.of(was, now, objects, after)
         if asked is None:
             return [], None
-        sql = questions.delta_page(asked.shape) if was.territories else questions.snapshot_page(asked.shape)
+        if not was.territories:
+            sql = questions.snapshot_page(asked.shape)
+        elif or_later:
+            sql = delta_page_since_any(asked.shape)
+        else:
+            sql = questions.delta_page(asked.shape)
         with self._connection.snapshot():
             self._check_horizons(was, now, generation)
             rows = self._rows(sql, asked.parameters | {"limit": limit + 1})
@@ -180,6 +188,16 @@ class DeltaStoreReader:
         """The newest publication made at or before a time; 0 if there is none."""
         seq: int | None = self._connection.execute(questions.PUBLICATION_AT, (to_microseconds(time),)).get
         return seq or 0
+
+    def publications_made(self, start: datetime, end: datetime) -> list[int]:
+        """Publications made from ``start`` on and before ``end``."""
+        times = {"start": to_microseconds(start), "end": to_microseconds(end)}
+        return [seq for (seq,) in self._connection.execute(questions.PUBLICATIONS_MADE, times)]
+
+    def publications_as_of(self, start: datetime, end: datetime) -> list[int]:
+        """Publications during which the CRM may have been known up to a time from ``start`` on and before ``end``."""
+        times = {"start": to_microseconds(start), "end": to_microseconds(end)}
+        return [seq for (seq,) in self._connection.execute(questions.PUBLICATIONS_AS_OF, times)]
 
     def publication_times(self, seq: int) -> tuple[datetime, datetime] | None:
         """``as_of`` and ``published_at`` of a publication inside the horizon."""
