@@ -228,8 +228,8 @@ def _problems_of(question: Question | None) -> Iterator[None]:
         if question is None or question.after is None:
             raise store_unavailable() from None
         raise page_expired("Its publication is no longer kept in full.") from None
-    except StoreUnavailableError:
-        raise store_unavailable() from None
+    except StoreUnavailableError as error:
+        raise store_unavailable(error) from None
 
 
 def read_rows(

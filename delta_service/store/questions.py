@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from delta_service.store.changes import OPEN_SEQ
+
 # The newest version not after a publication; whether it still holds then is for the join to say.
 _VERSION_AT = "(SELECT max(from_seq) FROM row_version WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq})"
 
@@ -261,4 +263,11 @@ VERSIONS = "SELECT from_seq, to_seq, version, body_key IS NOT NULL FROM row_vers
 INTERVALS = """SELECT territory.id, from_seq, to_seq
     FROM visibility JOIN territory ON territory.key = visibility.territory
     WHERE row_key = ? ORDER BY from_seq, territory.id"""
+TEXTS = f"""SELECT version.row_key, version.from_seq, row.object, row.row_id, version.version, version.digest, body.body
+    FROM row_version AS version
+    JOIN row ON row.key = version.row_key
+    LEFT JOIN row_body AS body ON body.body_key = version.body_key
+    WHERE (version.row_key, version.from_seq) > (:row_key, :from_seq)
+      AND (version.body_key IS NOT NULL OR version.to_seq = {OPEN_SEQ})
+    ORDER BY version.row_key, version.from_seq LIMIT :limit"""
 HORIZONS = "SELECT generation, published_seq, horizon_seq, body_horizon_seq FROM meta"

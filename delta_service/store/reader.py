@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from delta_service.store import questions
-from delta_service.store.batches import batches
+from delta_service.store.batches import ROWS_PER_BATCH, batches
 from delta_service.store.engine import StoreLocation, engine_at
-from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
+from delta_service.store.errors import (
+    HistoryExpiredError,
+    PageExpiredError,
+    StoreDamagedError,
+    StoreUnavailableError,
+)
 from delta_service.store.questions_or_later import delta_page_since_any
 from delta_service.store.recent import Recent, RecentRow, nothing_known, recent_of
 from delta_service.store.schema import SCHEMA_VERSION, unsigned
@@ -22,6 +28,7 @@ from delta_service.store.views import (
     DeltaRow,
     Position,
     RowHistory,
+    RowText,
     StoreState,
     Territory,
     Total,
@@ -174,6 +181,13 @@ class DeltaStoreReader:
                 found.update(self._connection.execute(questions.bodies(BODIES_PER_QUERY), batch))
             return [found[key] for key in keys]
 
+    def texts(self) -> Iterator[RowText]:
+        """The versions that have, or must have, a text, whoever sees them: to be held against what is told of them."""
+        place = {"row_key": 0, "from_seq": 0}
+        while rows := list(self._connection.execute(questions.TEXTS, {**place, "limit": ROWS_PER_BATCH})):
+            yield from map(RowText._make, rows)
+            place = dict(zip(place, rows[-1], strict=False))
+
     def history(self, object_key: int, row_id: str) -> RowHistory | None:
         """Everything kept about a row, or None of one that is not known."""
         with self._connection.snapshot():
@@ -226,11 +240,10 @@ class DeltaStoreReader:
         return horizons
 
     def _read_state(self, known: StoreState | None) -> StoreState:
-        if not self._connection.has_content():
-            raise StoreUnavailableError("the delta store has no content")
+        self._connection.check_content()
         meta: tuple[Any, ...] | None = self._connection.execute(questions.META).get
         if meta is None or meta[0] != SCHEMA_VERSION:
-            raise StoreUnavailableError("the delta store's content is of another version")
+            raise StoreDamagedError("the delta store's content is of another version of this program, or damaged")
         _, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of, published_at = meta
         # A replica that was promoted may have lost publications.
         if known is not None and (known.generation != generation or known.published_seq > published_seq):
@@ -269,6 +282,17 @@ class DeltaStoreReader:
             row = self._connection.execute(questions.HEAD_AT, {"territory": territory, "object": key, "now": seq}).get
             totals.append(Total(row[0], unsigned(row[1])) if row else NOTHING)
         return tuple(totals)
+
+
+@contextmanager
+def reading(location: StoreLocation) -> Iterator[DeltaStoreReader]:
+    """A reader for a while, whose driver's errors are raised as StoreUnavailableError."""
+    engine = engine_at(location)
+    try:
+        with closing(DeltaStoreReader(location)) as reader:
+            yield reader
+    except engine.errors as error:
+        raise engine.unavailable(error) from error
 
 
 class _Asked(NamedTuple):

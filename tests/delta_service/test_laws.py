@@ -9,7 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from delta_service.buckets import bucket_digests
 from delta_service.difference import Held, differing_rows
+from delta_service.store.engine import StoreLocation
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.schema import unsigned
 from delta_service.store.views import DeltaRow, StoreState, Total, View
@@ -110,8 +111,21 @@ class Delta:
 @dataclass
 class Store:
     writer: DeltaStoreWriter
-    reader: DeltaStoreReader
+    location: StoreLocation
     worlds: list[World]
+    opened: DeltaStoreReader | None = None
+
+    @property
+    def reader(self) -> DeltaStoreReader:
+        """Of what is at the location now: a full copy may have replaced the store."""
+        if self.opened is None or not self.opened.is_current():
+            self.close()
+            self.opened = DeltaStoreReader(self.location)
+        return self.opened
+
+    def close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
 
     def publish_next(self) -> bool:
         seq = self.writer.published_seq + 1
@@ -217,12 +231,11 @@ def store_of(engine: str, worlds: list[World]) -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as home:
         location = new_location(engine, Path(home))
         with DeltaStoreWriter(location) as writer:
+            writer.initialise(IDENTITY)
             if engine == "sqlite":
                 writer._connection.execute("PRAGMA synchronous = OFF")
-            writer.initialise(IDENTITY)
-            reader = DeltaStoreReader(location)
-            yield Store(writer, reader, worlds)
-            reader.close()
+            with closing(Store(writer, location, worlds)) as store:
+                yield store
 
 
 def assert_exact(store: Store, was: tuple[frozenset[str], int], now: tuple[frozenset[str], int], delta: Delta) -> None:
