@@ -17,6 +17,7 @@ from delta_service.store import changes
 from delta_service.store.errors import ChangeSetError, StoreDamagedError
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.catalog import Catalog
+from orchestration.pipeline.migrate import retired_objects
 from orchestration.pipeline.warehouse import newest_seq, read_state, statement
 
 ROWS_PER_FETCH = 2_000
@@ -88,7 +89,8 @@ def _identity(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> change
     epoch, key = read_state(connection, "epoch"), read_state(connection, "cursor_key")
     assert epoch is not None
     assert key is not None
-    return changes.StoreIdentity(epoch, bytes.fromhex(key), tuple(obj.name for obj in catalog.served))
+    objects = (*(obj.name for obj in catalog.served), *retired_objects(connection))
+    return changes.StoreIdentity(epoch, bytes.fromhex(key), objects)
 
 
 def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.ChangeSet:

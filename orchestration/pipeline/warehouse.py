@@ -16,8 +16,9 @@ from typing import IO, Any
 
 import duckdb
 
-from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.schema import STATE, Table, tables
+from orchestration.catalog import Catalog
+from orchestration.pipeline.migrate import follow_catalog
+from orchestration.pipeline.schema import STATE, tables
 from orchestration.pipeline.views import compile_views
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
@@ -145,8 +146,7 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
         if read_state(connection, "epoch") is None:
             write_state(connection, "epoch", secrets.token_hex(4))
             write_state(connection, "cursor_key", secrets.token_hex(32))
-        for obj in catalog:
-            _follow_catalog(connection, obj, tables(Catalog({obj.name: obj})))
+        follow_catalog(connection, catalog, utc_now(), loaded=read_state(connection, "watermark") is not None)
         for index in (index for table in tables(catalog) for index in table.index_ddl):
             connection.execute(index)
         for view in compile_views(catalog).values():
@@ -159,24 +159,3 @@ def _shape_parts(catalog: Catalog) -> Iterator[str]:
         yield from (table.ddl, *table.index_ddl)
     yield from compile_views(catalog).values()
     yield from (obj.model_dump_json() for obj in catalog)
-
-
-def _follow_catalog(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, wanted: Iterator[Table]) -> None:
-    """An object whose definition changed is derived anew; one with new fields is read anew, after a first load."""
-    definition = obj.model_dump_json()
-    known = read_state(connection, f"object:{obj.name}")
-    if known == definition:
-        return
-    for table in wanted:
-        described = connection.execute(f"SELECT column_name FROM (DESCRIBE {table.name})").fetchall()
-        have = {str(row[0]) for row in described}
-        for column in table.columns:
-            if column.name not in have:
-                connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
-    if read_state(connection, "watermark") is not None:
-        connection.execute("DELETE FROM read_requests WHERE object = ? AND kind = 'all'", [obj.name])
-        connection.execute(
-            "INSERT INTO read_requests VALUES (?, 'all', '', '', 'the catalog changed', ?, 0)", [obj.name, utc_now()]
-        )
-        connection.execute(f"INSERT INTO touched SELECT '{obj.name}', row_id FROM snapshot.\"{obj.table}\"")
-    write_state(connection, f"object:{obj.name}", definition)
