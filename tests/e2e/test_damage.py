@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +145,20 @@ def test_a_field_of_another_type_is_served_anew_from_what_was_read(system: Syste
     system.run_job("sync")
     system.wait_served()
     assert opportunities() == before
+
+
+def test_a_notebook_that_holds_the_warehouse_is_waited_for_and_then_named(system: System) -> None:
+    held = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('open', flush=True); time.sleep(300)"
+    warehouse = str(system.home / "warehouse.duckdb")
+    system.environment["WAREHOUSE_LOCK_WAIT_SECONDS"] = "3"
+    with subprocess.Popen([sys.executable, "-c", held, warehouse], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            printed = system.run_job("sync", expect_success=False)
+        finally:
+            process.kill()
+            del system.environment["WAREHOUSE_LOCK_WAIT_SECONDS"]
+    assert f"The warehouse is in use by process {process.pid}" in printed
+    assert "not foreseen" not in printed
+    system.run_job("sync")
