@@ -149,7 +149,7 @@ def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq
     )
     if contents:
         connection.execute("INSERT INTO content " + " UNION ALL ".join(contents))
-    keep_last_good(connection, now)
+        keep_last_good(connection, now)
     connection.execute(statement("held_versions"), {"open": OPEN_SEQ})
     connection.execute(statement("new_versions"))
     ended = scalar(connection, statement("close_versions"), {"seq": seq})
@@ -246,13 +246,13 @@ def _record_publication(
 
 def _held(connection: duckdb.DuckDBPyConnection, guard: Guard) -> list[Loss]:
     """Losses beyond the guard's share that nobody announced or released."""
+    # Who takes an object out of the catalog means it: the guard lets its rows go.
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE announced_loss (territory VARCHAR, object VARCHAR, row_id VARCHAR)"
+        "CREATE OR REPLACE TEMP TABLE announced_loss AS SELECT territory, object, row_id FROM membership"
+        " WHERE level = -1"
     )
     if scalar(connection, "SELECT count(*) FROM announced_move"):
         connection.execute(statement("announced_losses"))
-    # Who takes an object out of the catalog means it.
-    connection.execute("INSERT INTO announced_loss SELECT territory, object, row_id FROM membership WHERE level = -1")
     losses = [
         Loss(*row)
         for row in connection.execute(

@@ -13,8 +13,9 @@ import pytest
 
 from delta_service.store import moves, publish, schema
 from delta_service.store.changes import OPEN_SEQ, ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store.full_copy import replace
 from delta_service.store.moves import visibility_table
-from delta_service.store.sqlite import SqliteConnection
+from delta_service.store.sqlite import SqliteConnection, SqliteEngine
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import WORLDS
 from tests.delta_service.model import IDENTITY, full_copy, publication
@@ -144,8 +145,8 @@ def test_no_statement_keeps_pages_to_undo_it_alone(tmp_path: Path) -> None:
 
 
 def test_a_full_copy_writes_each_row_once(tmp_path: Path) -> None:
-    with DeltaStoreWriter(tmp_path / "delta.sqlite") as writer:
-        connection = cast(SqliteConnection, writer._connection)
-        writer.replace(full_copy(WORLDS, ("T-NORTH", "T-SOUTH")))
+    with SqliteEngine(tmp_path / "delta.sqlite").replacing(None) as fresh:
+        connection = cast(SqliteConnection, fresh)
+        replace(connection, full_copy(WORLDS, ("T-NORTH", "T-SOUTH")), generation="new")
         held = sum(connection.execute(f"SELECT count(*) FROM {table}").get for table in schema.TABLES)
         assert connection.total_changes() <= held + ROWS_OF_INDEX_STATISTICS

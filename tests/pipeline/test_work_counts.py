@@ -103,18 +103,25 @@ class Stores:
         result = derive(cast(duckdb.DuckDBPyConnection, counting), CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
         looked_at = sum(self._count(table) for table in ("membership", "held_version"))
         seq = result.seq if result else 0
-        store = cast(SqliteConnection, self.writer._connection)
-        rows, pages = store.total_changes(), _pages_written(store)
+        rows, pages = self._written()
         replicate(self.warehouse, CATALOG, self.writer)
+        rows_after, pages_after = self._written()
         return Work(
             counting.statements,
             counting.rows_scanned,
             looked_at,
             self._count(f"row_body WHERE from_seq = {seq}"),
             self._count(f"territory_delta WHERE seq = {seq}"),
-            store.total_changes() - rows,
-            _pages_written(store) - pages,
+            rows_after - rows,
+            pages_after - pages,
         )
+
+    def _written(self) -> tuple[int, int]:
+        """Rows and pages so far; none where there is no store yet. A first copy is made through another connection."""
+        if self.writer.epoch is None:
+            return 0, 0
+        store = cast(SqliteConnection, self.writer._connection)
+        return store.total_changes(), _pages_written(store)
 
     def _count(self, rows: str) -> int:
         return scalar(self.warehouse, f"SELECT count(*) FROM {rows}")
