@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from datetime import datetime
 from typing import NamedTuple
 
 import orjson
@@ -21,7 +20,7 @@ from delta_service.compression import chosen_coding, compress, compress_stream
 from delta_service.pacing import TokenBucket
 from delta_service.problems import ProblemError, rate_limited
 from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_wait_seconds
-from delta_service.question import Question, base_path, newest_named, question_of, question_of_page
+from delta_service.question import Held, Question, base_path, newest_named, question_of, question_of_page
 from delta_service.quiet import Quiet, matches, quiet_answer
 from delta_service.repeats import Repeats
 from delta_service.scope import asked_scope, touched_seq
@@ -86,14 +85,15 @@ class DeltaRoutes:
         query = parse_query(request.query_string, StoreNames(state.objects, state.epoch, state.cursor_key))
         preferred_seconds = preferred_wait_seconds((request.prefer or b"").decode("latin-1"))
         wait_seconds = query.wait_seconds or preferred_seconds or 0
-        newest_seen = newest_named(query.page or query.since, state)
+        held = await self._source.held(query.since, state)
+        newest_seen = newest_named(query.page or held, state)
         if newest_seen > state.published_seq:
             state = await self._watch.reaching(newest_seen)
-        question, now_seq = await self._question(claims, request, query, state)
+        question, now_seq = self._question(claims, request, query, held, state)
         if wait_seconds and question.nothing_new(state):
             await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds, claims.caller)
             state = self._current()
-            question, now_seq = await self._question(claims, request, query, state)
+            question, now_seq = self._question(claims, request, query, held, state)
         if not question.nothing_new(state):
             answer = await self._news(request, query, question, now_seq, state)
         else:
@@ -113,17 +113,14 @@ class DeltaRoutes:
             self._memo, self._shared, self._memo_state = {}, _no_answers(), state
         return state
 
-    async def _question(
-        self, claims: Claims, request: ScopedRequest, query: DeltaQuery, state: StoreState
+    def _question(
+        self, claims: Claims, request: ScopedRequest, query: DeltaQuery, held: Held, state: StoreState
     ) -> tuple[Question, int]:
         """What is asked, and the publication that answers it."""
         scope = asked_scope(claims, request.territory, state)
         if query.page is not None:
             return question_of_page(query.page, scope, state), query.page.now_seq
-        since = query.since
-        if isinstance(since, datetime):
-            since = min(await self._source.seq_at(since), state.published_seq)
-        return question_of(query, since, scope, state), state.published_seq
+        return question_of(query, held, scope, state), state.published_seq
 
     async def _quiet(self, question: Question, state: StoreState, *, ndjson: bool) -> Quiet:
         facts = await self._source.facts(question, state.published_seq, state)

@@ -69,7 +69,11 @@ def _delta(operation_id: str, of: str, problems: Sequence[int]) -> JsonObject:
             "since",
             "query",
             TEXT,
-            "What the device holds: a cursor, a publication number, or an RFC 3339 time. Absent on a first sync.",
+            "What the device holds: a cursor, a publication number, or an RFC 3339 time. Absent on a first sync. "
+            "A time is rounded down to a publication, and the answer leads to the newest view from each view since "
+            "then: it may repeat rows, and delete rows that the device never had. A time before the first publication "
+            "is a first sync. `Sync-Published` and `Sync-As-Of`, sent back character for character, are as exact as a "
+            "cursor.",
         ),
         _parameter(
             "limit",
@@ -148,10 +152,10 @@ _HEADER_TEXTS = {
     "Sync-Cursor": "The view the device holds once it has applied this; on the last page only.",
     "Sync-Complete": "false: follow the Link with rel=next.",
     "Link": "The next page.",
-    "Sync-Exact": "false: rows may be repeated, none is missing.",
+    "Sync-Exact": "false: rows and deletes may be repeated, none is missing.",
     "Sync-Mode": "replace: rows not listed are to be removed.",
-    "Sync-As-Of": "Everything that changed in the CRM up to this time is in.",
-    "Sync-Published": "When this view was published.",
+    "Sync-As-Of": "Everything that changed in the CRM up to this time is in. RFC 3339 with nine decimals.",
+    "Sync-Published": "When this view was published. RFC 3339 with nine decimals.",
     "Sync-Next-Expected": "Seconds until asking again is worth it.",
     "Sync-Counts": "Rows of the whole view, by object.",
     "Sync-Digest": "Digests of the whole view, by object: the sum modulo 2^64 of its rows' digests.",

@@ -23,7 +23,15 @@ from delta_service.explain import explain_answer
 from delta_service.grant import GRANT_PATH, grant_answer
 from delta_service.listing import territories_answer
 from delta_service.openapi import openapi_document
-from delta_service.problems import ProblemError, method_not_allowed, not_found, refusal, request_id_of, starting
+from delta_service.problems import (
+    ProblemError,
+    method_not_allowed,
+    not_found,
+    refusal,
+    request_id_of,
+    starting,
+    store_unavailable,
+)
 from delta_service.query import given_parameters
 from delta_service.source import ViewSource
 from delta_service.watch import StoreWatch
@@ -62,10 +70,11 @@ def router(authenticator: Authenticator, watch: StoreWatch, source: ViewSource, 
         return JSONResponse({"status": "alive"})
 
     async def readyz(_: Request) -> Response:
-        state = watch.state
-        stale = time.monotonic() - watch.looked_at > STALE_SECONDS
-        if state is None or stale or watch.stopping:
+        state = watch.current()
+        if watch.stopping:
             raise starting()
+        if time.monotonic() - watch.looked_at > STALE_SECONDS:
+            raise store_unavailable()
         return JSONResponse({"status": "ready", "publishedSeq": state.published_seq, "asOf": state.as_of.isoformat()})
 
     async def metrics_page(_: Request) -> Response:

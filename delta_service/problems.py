@@ -12,6 +12,13 @@ import orjson
 
 from delta_service import metrics
 from delta_service.answers import Answer
+from delta_service.store.errors import (
+    StoreDamagedError,
+    StoreDiskFullError,
+    StoreForbiddenError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +137,23 @@ def starting() -> ProblemError:
     )
 
 
-def store_unavailable() -> ProblemError:
+# What the service saw, in words that name no place of its own.
+_UNAVAILABLE: Mapping[type[StoreUnavailableError], str] = {
+    StoreDamagedError: "The delta store is damaged. A sync that meets the damage replaces it; if none does,"
+    " an operator has to run rebuild_delta_store.",
+    StoreReadOnlyError: "The delta store is on a read-only file system, where it cannot be used.",
+    StoreForbiddenError: "The delta store is not readable: the service's user may not open it.",
+    StoreDiskFullError: "The delta store cannot be used: its disk is full.",
+}
+
+
+def store_unavailable(error: StoreUnavailableError | None = None) -> ProblemError:
+    """``error``: what was seen of the store."""
+    seen = _UNAVAILABLE.get(type(error), "The delta store cannot be read at present.") if error else None
     return ProblemError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "store-unavailable",
-        "The delta store cannot be read at present. Keep your data and ask again.",
+        f"{seen or 'The delta store cannot be read at present.'} Keep your data and ask again.",
         action="retry",
         headers=retry_after(),
     )

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from delta_service.cursor import Cursor, PageToken, TokenError, decode_cursor, decode_page
 from delta_service.problems import bad_request
+from delta_service.stamps import Stamp, parse_stamp
 from delta_service.store.changes import OPEN_SEQ
 
 DEFAULT_LIMIT_ROWS = 5_000
@@ -21,7 +22,7 @@ MAX_QUERY_BYTES = 150_000
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+ -]\d\d:\d\d)")
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
-Since = Cursor | int | datetime | None
+Since = Cursor | int | datetime | Stamp | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ def preferred_wait_seconds(prefer: str) -> int | None:
 def _since(text: str, names: StoreNames) -> Since:
     if text.isascii() and text.isdigit() and len(text) <= 16 and int(text) < OPEN_SEQ:
         return int(text)
+    if (stamp := parse_stamp(text)) is not None:
+        return stamp
     if _TIME.fullmatch(text):
         # A '+' that a client forgot to escape arrives as a space.
         moment = text[:19].replace(" ", "T") + text[19:].replace(" ", "+")

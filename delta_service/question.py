@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import datetime
 from http import HTTPStatus
 from itertools import groupby
+from typing import NamedTuple
 from urllib.parse import quote
 
 from delta_service.body import Form
 from delta_service.cursor import Anchor, Cursor, PageToken
 from delta_service.problems import ProblemError, bad_request
-from delta_service.query import DeltaQuery, Since
+from delta_service.query import DeltaQuery
 from delta_service.scope import EVERYTHING, Scope, keys_of, touched_seq
 from delta_service.store.views import Position, StoreState, View
+
+
+class HeldSince(NamedTuple):
+    """What a device holds that knows a time only: the view at a publication or at any later one."""
+
+    seq: int | None
+    """None: the time is before the first publication."""
+
+
+Held = Cursor | int | HeldSince | None
+"""What a device holds, as far as it is known; None on a first sync."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class Question:
     """Asked about, in the store's order."""
     limit: int
     exact: bool
+    """False: the device holds the view at the anchor's publication, or at any later one."""
     versions: bool
     reasons: bool
     envelope: bool
@@ -41,7 +53,7 @@ class Question:
     @property
     def is_plain(self) -> bool:
         """Whether it is about what changed in one scope since one publication, from the first page on."""
-        if self.after is not None or len(self.anchors) != 1:
+        if self.after is not None or len(self.anchors) != 1 or not self.exact:
             return False
         (anchor,) = self.anchors
         return anchor.scope == self.scope and anchor.objects is None
@@ -99,11 +111,11 @@ class Question:
         return b'W/"%s"' % hashlib.blake2b(content, digest_size=12).hexdigest().encode()
 
 
-def newest_named(named: Since | PageToken, state: StoreState) -> int:
+def newest_named(named: Held | PageToken, state: StoreState) -> int:
     """The newest publication that a caller has seen, by what it names; 0 where it names none of this history."""
     if isinstance(named, int):
         return named
-    if named is None or isinstance(named, datetime) or named.epoch != state.epoch:
+    if named is None or isinstance(named, HeldSince) or named.epoch != state.epoch:
         return 0
     return named.now_seq if isinstance(named, PageToken) else max((anchor.seq for anchor in named.anchors), default=0)
 
@@ -115,6 +127,8 @@ class Part:
     was: View
     objects: tuple[int, ...]
     filter: tuple[int, ...]
+    or_later: bool
+    """Whether the earlier view may also be one of a later publication."""
 
 
 def parts_of(question: Question, now_seq: int, state: StoreState) -> list[Part]:
@@ -124,11 +138,12 @@ def parts_of(question: Question, now_seq: int, state: StoreState) -> list[Part]:
     for anchor, names in groupby(question.objects, key=question.anchor_of):
         keys = tuple(state.objects.index(name) for name in names)
         was = View(keys_of(anchor.scope, state), anchor.seq) if anchor else View((), now_seq)
-        parts.append(Part(was, keys, () if whole and len(keys) == len(state.objects) else keys))
+        only = () if whole and len(keys) == len(state.objects) else keys
+        parts.append(Part(was, keys, only, or_later=not question.exact))
     return parts
 
 
-def question_of(query: DeltaQuery, since: Cursor | int | None, scope: Scope, state: StoreState) -> Question:
+def question_of(query: DeltaQuery, since: Held, scope: Scope, state: StoreState) -> Question:
     """From a fresh query; a time in ``since`` has been resolved. Raises the 409 and 410 problems."""
     anchors: tuple[Anchor, ...]
     if isinstance(since, Cursor):
@@ -136,14 +151,15 @@ def question_of(query: DeltaQuery, since: Cursor | int | None, scope: Scope, sta
             raise cursor_epoch(scope)
         anchors = since.anchors
     else:
-        anchors = () if since is None else (Anchor(scope, since, None),)
+        seq = since.seq if isinstance(since, HeldSince) else since
+        anchors = () if seq is None else (Anchor(scope, seq, None),)
     objects = query.objects or state.objects
     question = Question(
         scope=scope,
         anchors=anchors,
         objects=objects,
         limit=query.limit,
-        exact=not isinstance(query.since, datetime),
+        exact=not isinstance(since, HeldSince),
         versions=query.versions,
         reasons=query.reasons,
         envelope=query.envelope,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
 import orjson
 
@@ -22,6 +21,7 @@ from delta_service.pacing import TokenBucket
 from delta_service.problems import bad_request, rate_limited
 from delta_service.query import DeltaQuery, RepairQuery, StoreNames, parse_digest_query, parse_repair_query
 from delta_service.question import (
+    HeldSince,
     comparison_expired,
     cursor_ahead,
     cursor_epoch,
@@ -60,10 +60,10 @@ class RepairRoutes:
         state = self._watch.current()
         query = parse_digest_query(request.query_string, _names(state))
         scope = asked_scope(claims, request.territory, state)
-        at = query.at
+        at = await self._source.held(query.at, state)
         state = await self._watch.reaching(newest_named(at, state))
-        if isinstance(at, datetime):
-            at = min(await self._source.seq_at(at), state.published_seq)
+        if isinstance(at, HeldSince):
+            at = HeldSince(at.seq or 0)
         question = question_of(DeltaQuery(since=query.at, objects=query.objects), at, scope, state)
         anchors = question.anchors or (Anchor(scope, state.published_seq, None),)
         if any(anchor.scope != scope for anchor in anchors):

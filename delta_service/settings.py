@@ -66,7 +66,7 @@ class ServiceSettings:
         if secret is not None and len(secret) < MIN_SECRET_BYTES:
             raise SettingsError(f"DELTA_JWT_SECRET needs at least {MIN_SECRET_BYTES} bytes")
         settings = cls(
-            delta_home=Path(os.environ.get("DELTA_HOME") or ".delta").absolute(),
+            delta_home=_home(os.environ.get("DELTA_HOME") or ".delta"),
             store_url=os.environ.get("DELTA_STORE_URL") or None,
             jwt_secret=secret,
             jwks=os.environ.get("DELTA_JWKS") or None,
@@ -86,6 +86,14 @@ class ServiceSettings:
             raise SettingsError("set DELTA_JWT_SECRET or DELTA_JWKS (or start with --insecure-dev on this machine)")
         settings.store_location  # noqa: B018 - raises where the URL is of no use
         return settings
+
+
+def _home(text: str) -> Path:
+    path = Path(text).absolute()
+    if "?" in str(path):
+        # DuckDB takes what follows for options, and writes elsewhere.
+        raise SettingsError(f"DELTA_HOME={str(path)!r} has a '?' in it, which DuckDB cannot use: choose another folder")
+    return path
 
 
 def _number(variable: str, default: int) -> int:

@@ -13,9 +13,11 @@ from delta_service.body import Counts, counts_of, json_body, ndjson_lines
 from delta_service.buckets import BucketDigests, bucket_digests
 from delta_service.compression import compress
 from delta_service.problems import store_unavailable
-from delta_service.question import Part, Question, cursor_expired, page_expired, parts_of
+from delta_service.query import Since
+from delta_service.question import Held, HeldSince, Part, Question, cursor_expired, page_expired, parts_of
 from delta_service.scope import Scope, keys_of, touched_seq
 from delta_service.sharing import SharedResults
+from delta_service.stamps import MILLISECOND, Stamp, StampKind, named_publication, stamp_of
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
 from delta_service.store.reader import FEW_ROWS, DeltaStoreReader
 from delta_service.store.recent import Recent
@@ -30,6 +32,8 @@ KEPT_TOTALS = 4_096
 KEPT_BUCKETS = 1_024
 # A stream has no pages for the device; its pieces are of a size that many slow readers can hold.
 STREAM_ROWS = 2_000
+# So many publications that another process, or a store before a backup was restored, has shown to a device.
+STAMPS_AHEAD = 20
 # A place after every row of an object: where the next part of a question begins.
 LAST_ROW_KEY = 2**62
 
@@ -156,8 +160,8 @@ class ViewSource:
         times = await self.times(now_seq, state)
         totals = await self.totals(question.scope, now_seq, state)
         return SyncFacts(
-            as_of=times[0] if times else None,
-            published_at=times[1] if times else None,
+            as_of=stamp_of(StampKind.AS_OF, times[0], now_seq, state) if times else None,
+            published=stamp_of(StampKind.PUBLISHED, times[1], now_seq, state) if times else None,
             exact=question.exact,
             replaces=question.replaces,
             poll_seconds=self._poll_seconds,
@@ -171,9 +175,20 @@ class ViewSource:
             return state.as_of, state.published_at
         return await self.ask(None, lambda reader: reader.publication_times(seq))
 
-    async def seq_at(self, time: datetime) -> int:
-        """The newest publication made at or before a time; 0 if there is none."""
-        return await self.ask(None, lambda reader: reader.publication_at(time))
+    async def held(self, since: Since, state: StoreState) -> Held:
+        """What a device holds that sends ``since``: of a stamp and of a time the store knows the publication."""
+        if isinstance(since, Stamp):
+            stamp = since
+            named = await self.ask(None, lambda reader: _named(stamp, reader, state))
+            if named is not None:
+                return named
+            since = stamp.time
+        if not isinstance(since, datetime):
+            return since
+        time = since
+        seq = min(await self.ask(None, lambda reader: reader.publication_at(time)), state.published_seq)
+        # Where history was cut off, a time before it is too old, and may not be before the first publication.
+        return HeldSince(None if seq == state.horizon_seq == 0 else seq)
 
     async def ask(self, question: Question | None, read: Callable[[DeltaStoreReader], R]) -> R:
         """Let a reader thread answer ``read``; the store's errors become problems."""
@@ -213,8 +228,8 @@ def _problems_of(question: Question | None) -> Iterator[None]:
         if question is None or question.after is None:
             raise store_unavailable() from None
         raise page_expired("Its publication is no longer kept in full.") from None
-    except StoreUnavailableError:
-        raise store_unavailable() from None
+    except StoreUnavailableError as error:
+        raise store_unavailable(error) from None
 
 
 def read_rows(
@@ -228,12 +243,32 @@ def read_rows(
         if len(rows) == limit:
             return rows, Position(part.objects[0], -1)
         found, position = reader.page(
-            part.was, now, part.filter, generation=generation, limit=limit - len(rows), after=after
+            part.was,
+            now,
+            part.filter,
+            generation=generation,
+            limit=limit - len(rows),
+            after=after,
+            or_later=part.or_later,
         )
         rows += found
         if position is not None:
             return rows, position
     return rows, None
+
+
+def _named(stamp: Stamp, reader: DeltaStoreReader, state: StoreState) -> int | None:
+    """The publication that a stamp is from, also one that this process has not seen yet."""
+
+    def candidates(kind: StampKind) -> list[int]:
+        end = stamp.time + MILLISECOND
+        if kind is StampKind.PUBLISHED:
+            kept = reader.publications_made(stamp.time, end)
+        else:
+            kept = reader.publications_as_of(stamp.time, end)
+        return [*kept, *range(state.published_seq + 1, state.published_seq + 1 + STAMPS_AHEAD)]
+
+    return named_publication(stamp, candidates, state)
 
 
 def _view(question: Question, now_seq: int, state: StoreState) -> View:

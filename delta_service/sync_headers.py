@@ -15,8 +15,9 @@ from delta_service.store.views import Total
 class SyncFacts:
     """What an answer says about itself. ``cursor`` is there on the last page, ``next_link`` on all others."""
 
-    as_of: datetime | None
-    published_at: datetime | None
+    as_of: str | None
+    published: str | None
+    """Stamps; None where the publication is no longer kept."""
     exact: bool
     replaces: bool
     poll_seconds: int
@@ -58,8 +59,8 @@ class SyncFacts:
             members["cursor"] = self.cursor
         if self.next_link is not None:
             members["next"] = self.next_link
-        if self.as_of is not None and self.published_at is not None:
-            members |= {"asOf": utc_second(self.as_of), "published": utc_second(self.published_at)}
+        if self.as_of is not None and self.published is not None:
+            members |= {"asOf": self.as_of, "published": self.published}
         if self.replaces:
             members["mode"] = "replace"
         return members
@@ -70,9 +71,9 @@ class SyncFacts:
     def _streamed_headers(self) -> Iterable[tuple[bytes, bytes]]:
         yield b"sync-exact", b"true" if self.exact else b"false"
         yield b"sync-next-expected", b"%d" % self.poll_seconds
-        if self.as_of is not None and self.published_at is not None:
-            yield b"sync-as-of", utc_second(self.as_of).encode()
-            yield b"sync-published", utc_second(self.published_at).encode()
+        if self.as_of is not None and self.published is not None:
+            yield b"sync-as-of", self.as_of.encode()
+            yield b"sync-published", self.published.encode()
         if self.replaces:
             yield b"sync-mode", b"replace"
 

@@ -17,13 +17,14 @@ from delta_service.callers import UNLIMITED, Caller
 from delta_service.problems import rate_limited, starting, store_unavailable
 from delta_service.scope import Scope, touched_seq
 from delta_service.store.engine import StoreLocation, engine_at
-from delta_service.store.errors import StoreUnavailableError, StoreUnreachableError
+from delta_service.store.errors import StoreDamagedError, StoreUnavailableError, StoreUnreachableError
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.views import StoreState
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
+LOOK_AGAIN_SECONDS = 0.05
 READER_THREADS = 4
 
 P = ParamSpec("P")
@@ -35,10 +36,10 @@ class ReaderPool:
 
     def __init__(self, location: StoreLocation, threads: int) -> None:
         self._location = location
-        engine = engine_at(location)
-        self.is_local = engine.is_local
+        self._engine = engine_at(location)
+        self.is_local = self._engine.is_local
         """Whether a small read is over sooner than a change of threads."""
-        self._errors: tuple[type[Exception], ...] = (StoreUnreachableError, *engine.errors)
+        self._errors: tuple[type[Exception], ...] = (StoreUnreachableError, StoreDamagedError, *self._engine.errors)
         self._broken = False
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="delta-reader")
         self._local = threading.local()
@@ -67,10 +68,11 @@ class ReaderPool:
                 result = work(self._reader(), *args, **kwargs)
         except self._errors as error:
             self._drop()
+            unavailable = self._engine.unavailable(error)
             if not self._broken:
-                log.warning("the delta store cannot be read: %s", error)
+                log.warning("the delta store cannot be read: %s", unavailable)
             self._broken = True
-            raise StoreUnreachableError("the delta store cannot be read") from error
+            raise unavailable from error
         if self._broken:
             log.warning("the delta store can be read again")
             self._broken = False
@@ -105,7 +107,8 @@ class StoreWatch:
         has come back to the loop.
         """
         self._last: StoreState | None = None
-        self._unreachable = False
+        self._unavailable: StoreUnavailableError | None = None
+        """Why :attr:`state` is None; None also where nothing has been published yet."""
         self._waiting: dict[Scope, set[asyncio.Future[bool]]] = {}
         self.waiting = 0
         """Long polls and listeners that wait for a change now."""
@@ -118,7 +121,9 @@ class StoreWatch:
     def current(self) -> StoreState:
         """What is published. Raises a 503 problem while there is nothing, or nothing can be read."""
         if self.state is None:
-            raise store_unavailable() if self._unreachable else starting()
+            # That there is no store yet is the one thing that is as it should be.
+            nothing_yet = self._unavailable is None or type(self._unavailable) is StoreUnavailableError
+            raise starting() if nothing_yet else store_unavailable(self._unavailable)
         return self.state
 
     async def reaching(self, seq: int) -> StoreState:
@@ -132,17 +137,21 @@ class StoreWatch:
                 raise store_unavailable()
         return self.current()
 
-    async def look(self) -> None:
-        """Bring :attr:`state` up to date if the store has changed."""
+    async def look(self, again_seconds: float = LOOK_AGAIN_SECONDS) -> None:
+        """Bring :attr:`state` up to date if the store has changed; where it has gone, look again so much later."""
         try:
             state = await self._pool.run(self._read)
         except StoreUnavailableError as error:
+            if self.state is not None and again_seconds:
+                # Where it is being replaced, there is none for a moment.
+                await asyncio.sleep(again_seconds)
+                await self.look(again_seconds=0)
+                return
             # Devices keep what they have; an answer from memory would still be right, but nothing could follow it.
-            self.state, self._seen = None, None
-            self._unreachable = isinstance(error, StoreUnreachableError)
+            self.state, self._seen, self._unavailable = None, None, error
             return
         self.looked_at = time.monotonic()
-        self.state = state
+        self.state, self._unavailable = state, None
         if state is not self._last:
             before, self._last = self._last, state
             self._wake(before, state)

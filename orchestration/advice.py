@@ -17,6 +17,7 @@ from orchestration.crm import errors as crm
 from orchestration.pipeline import derive
 from orchestration.pipeline.alignment import AlignmentFileError
 from orchestration.pipeline.rebuild import UnknownTerritoryError
+from orchestration.pipeline.storage import StorageError
 from orchestration.pipeline.warehouse import WarehouseBusyError
 from orchestration.settings import SettingsError
 
@@ -48,6 +49,14 @@ ADVICE: Mapping[type[BaseException], str] = {
     WarehouseBusyError: "Let the other process end (or end it), then run again. The file needs no repair.",
     UnknownTerritoryError: "Correct the territories in the run config and launch again; a new one needs a sync first.",
     AlignmentFileError: "Correct the file at the line that the message names, and launch again.",
+    StorageError: "Free space on the disk, or make DELTA_HOME writable for this user (a read-only file system must be"
+    " mounted again), then run the job again: it goes on where it was.",
+    store.StoreDamagedError: _STORE_BROKEN,
+    store.StoreDiskFullError: "Free space on the disk that holds DELTA_HOME, then run the job again. A full copy needs"
+    " as much again as the delta store takes.",
+    store.StoreReadOnlyError: "Mount the file system of DELTA_HOME writable again, then run the job again.",
+    store.StoreForbiddenError: "Give this user the right to read and write the delta store and its folder, then run the"
+    " job again.",
     store.StoreUnavailableError: "Check that DELTA_HOME is the right folder and can be written, then run the job"
     " again; if it stays, run rebuild_delta_store.",
     store.StaleSeqError: "See that one pipeline only writes this store, then run sync; if it stays, run"

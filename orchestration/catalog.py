@@ -205,10 +205,18 @@ def _check(objects: Mapping[str, CatalogObject], fail: Any) -> None:
         if obj.service in services:
             raise fail((*where, "service"), f"{obj.service} is already object {services[obj.service]}")
         services[obj.service] = name
+        for other in objects.values():
+            if other.links and other.link_table == name:
+                raise fail(where, f"the warehouse keeps the links of {other.name} under this name: choose another")
         members: dict[str, str] = {obj.id_member: "Id"}
+        columns = {column.lower(): column for column in ("row_id", *AUDIT_FIELDS)}
         for field, member in obj.members.items():
             if not _FIELD_NAME.match(field) or field in AUDIT_FIELDS or field == "Id":
                 raise fail((*where, "fields", field), "not a field that can be listed")
+            if field.lower() in columns:
+                other_column = columns[field.lower()]
+                raise fail((*where, "fields", field), f"the warehouse cannot tell it from its column {other_column}")
+            columns[field.lower()] = field
             if member in members:
                 raise fail((*where, "fields", field), f"devices would see it as {member}, as {members[member]}")
             members[member] = field

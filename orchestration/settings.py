@@ -61,7 +61,7 @@ class PipelineSettings:
     def from_environment(cls) -> PipelineSettings:
         """Raises :class:`SettingsError`."""
         return cls(
-            delta_home=Path(os.environ.get("DELTA_HOME") or ".delta").absolute(),
+            delta_home=_home(os.environ.get("DELTA_HOME") or ".delta"),
             delta_store_url=os.environ.get("DELTA_STORE_URL") or None,
             overlap_seconds=int(_number("SYNC_OVERLAP_SECONDS", cls.overlap_seconds, 0, 86_400)),
             lag_seconds=int(_number("SYNC_LAG_SECONDS", cls.lag_seconds, 0, 600)),
@@ -118,6 +118,14 @@ def _choice(variable: str, *allowed: str) -> str:
     if text not in allowed:
         raise SettingsError(f"{variable}={text!r} is none of {', '.join(allowed)}")
     return text
+
+
+def _home(text: str) -> Path:
+    path = Path(text).absolute()
+    if "?" in str(path):
+        # DuckDB takes what follows for options, and writes elsewhere.
+        raise SettingsError(f"DELTA_HOME={str(path)!r} has a '?' in it, which DuckDB cannot use: choose another folder")
+    return path
 
 
 def _number(variable: str, default: float, low: float, high: float) -> float:

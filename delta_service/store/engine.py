@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from delta_service.store.errors import StoreUnavailableError
+
 if TYPE_CHECKING:
     from delta_service.store.changes import Values
 
@@ -48,6 +50,9 @@ class ReadConnection(Protocol):
 
     def has_content(self) -> bool:
         """Whether the store's tables are there."""
+
+    def check_content(self) -> None:
+        """Raises StoreUnavailableError where nothing was ever stored, StoreDamagedError where something must be."""
 
     def version(self) -> object:
         """Changes whenever another connection has committed, or the store became another's replica or ceased to be."""
@@ -96,7 +101,17 @@ class Engine(Protocol):
         """Raises StoreUnavailableError where there is no store."""
 
     def open_writer(self) -> WriteConnection:
-        """Creates the store where there is none. Raises StoreUnavailableError."""
+        """Raises StoreUnavailableError where there is no store, StoreDamagedError."""
+
+    def replacing(self, present: WriteConnection | None) -> AbstractContextManager[WriteConnection]:
+        """Everything inside becomes the store's whole content at the end, or (when it raises) nothing changes.
+
+        It needs nothing that is there now: a damaged store is replaced too. ``present`` is closed where it does not
+        lead to the new content.
+        """
+
+    def unavailable(self, error: Exception) -> StoreUnavailableError:
+        """What one of :attr:`errors` says of the store."""
 
 
 def engine_at(location: StoreLocation) -> Engine:

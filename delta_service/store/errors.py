@@ -8,11 +8,27 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """There is no store at the location yet, it has no content, or this version cannot read it."""
+    """There is no store at the location yet."""
 
 
 class StoreUnreachableError(StoreUnavailableError):
     """There may be a store, but it cannot be read or written at present; trying again may help."""
+
+
+class StoreForbiddenError(StoreUnreachableError):
+    """There is a store, but this user may not read it, or not write where it is."""
+
+
+class StoreReadOnlyError(StoreUnreachableError):
+    """The store is on a read-only file system; SQLite must write beside it even to read."""
+
+
+class StoreDiskFullError(StoreUnreachableError):
+    """The store's disk is full. Nothing was written."""
+
+
+class StoreDamagedError(StoreUnavailableError):
+    """The store is damaged, or of another version of this program; a full copy replaces it."""
 
 
 class StoreIdentityError(StoreError):

@@ -101,10 +101,11 @@ def replace(connection: WriteConnection, copy: FullCopy, *, generation: str) -> 
 
 
 def _publications(publications: Iterable[Publication]) -> Iterator[tuple[int, int, int]]:
-    newest = 0
+    as_of = newest = 0
     for publication in publications:
+        as_of = max(as_of, to_microseconds(publication.as_of))
         newest = max(newest, to_microseconds(publication.published_at))
-        yield publication.seq, to_microseconds(publication.as_of), newest
+        yield publication.seq, as_of, newest
 
 
 def _finish(connection: WriteConnection, horizon_seq: int) -> None:

@@ -20,10 +20,17 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import StrDumper
 
 from delta_service.store import schema
-from delta_service.store.errors import ChangeSetError, StaleWriterError, StoreUnreachableError
+from delta_service.store.errors import (
+    ChangeSetError,
+    StaleWriterError,
+    StoreDamagedError,
+    StoreUnavailableError,
+    StoreUnreachableError,
+)
 
 if TYPE_CHECKING:
     from delta_service.store.changes import Values
+    from delta_service.store.engine import WriteConnection
 
 # A server that has gone without a word is given up after some seconds; whatever is in the URL comes first.
 CONNECTING = {
@@ -65,6 +72,12 @@ PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\)\s+VALUES \([?, ]+\)"
 # So many change what the planner has to know, at once and not when autovacuum comes round.
 MANY_ROWS = 20_000
 
+# Tables and columns that our SQL does not find, the store has lost.
+DAMAGE = (
+    psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted,
+    psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn,
+)  # fmt: skip
+
 HAS_CONTENT = "SELECT to_regclass('meta') IS NOT NULL"
 # Which transaction wrote the row of meta, and where it lies: each commit of a writer writes it anew.
 VERSION = "SELECT CAST(xmin AS TEXT), CAST(ctid AS TEXT), pg_is_in_recovery() FROM meta"
@@ -97,6 +110,19 @@ class PostgresEngine:
         connection.prepare_threshold = None
         return PostgresWriter(connection)
 
+    @contextmanager
+    def replacing(self, present: WriteConnection | None) -> Iterator[WriteConnection]:
+        assert present is not None
+        with present.commit():
+            yield present
+
+    def unavailable(self, error: Exception) -> StoreUnavailableError:
+        if isinstance(error, StoreUnavailableError):
+            return error
+        if isinstance(error, DAMAGE):
+            return StoreDamagedError(f"the delta store is damaged: {error}")
+        return StoreUnreachableError(f"the delta store cannot be read or written: {error}")
+
 
 class PostgresCursor(psycopg.Cursor[tuple[Any, ...]]):
     @property
@@ -127,6 +153,10 @@ class PostgresConnection:
 
     def has_content(self) -> bool:
         return bool(self.execute(HAS_CONTENT).get)
+
+    def check_content(self) -> None:
+        if not self.has_content():
+            raise StoreUnavailableError("the delta store has no content yet")
 
     def version(self) -> object:
         return self.execute(VERSION).get if self.has_content() else None

@@ -44,8 +44,9 @@ SET_MERGED = """UPDATE row SET merged_into = changed.merged_into FROM changed_ro
 
 # A clock that was set back must not make a time resolve to a publication later than the one a device knew then.
 INSERT_PUBLICATION = """INSERT INTO publication (seq, as_of_us, published_at_us)
-    SELECT :seq, :as_of_us, CASE WHEN :published_at_us > newest THEN :published_at_us ELSE newest END
-    FROM (SELECT coalesce(max(published_at_us), 0) AS newest FROM publication) AS last"""
+    SELECT :seq, CASE WHEN :as_of_us > as_of_us THEN :as_of_us ELSE as_of_us END,
+        CASE WHEN :published_at_us > newest THEN :published_at_us ELSE newest END
+    FROM meta CROSS JOIN (SELECT coalesce(max(published_at_us), 0) AS newest FROM publication) AS last"""
 # The fence: of two writers with the same publication, one changes no row here.
 PUBLISH = """UPDATE meta SET published_seq = :seq,
     as_of_us = CASE WHEN as_of_us > :as_of_us THEN as_of_us ELSE :as_of_us END

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from delta_service.store.changes import OPEN_SEQ
+
 # The newest version not after a publication; whether it still holds then is for the join to say.
 _VERSION_AT = "(SELECT max(from_seq) FROM row_version WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq})"
 
@@ -37,16 +39,16 @@ class Shape(NamedTuple):
 
 
 def named(prefix: str, keys: Sequence[int]) -> dict[str, int]:
-    """Parameters for the placeholders that :func:`_among` writes."""
+    """Parameters for the placeholders that :func:`among` writes."""
     return {f"{prefix}{position}": key for position, key in enumerate(keys)}
 
 
-def _among(*parts: tuple[str, int]) -> str:
+def among(*parts: tuple[str, int]) -> str:
     return "(" + ", ".join(f":{prefix}{position}" for prefix, count in parts for position in range(count)) + ")"
 
 
-def _page_conditions(shape: Shape) -> str:
-    objects = f" AND object IN {_among(('object', shape.objects))}" if shape.objects else ""
+def page_conditions(shape: Shape) -> str:
+    objects = f" AND object IN {among(('object', shape.objects))}" if shape.objects else ""
     return objects + (" AND (object, row_key) > (:after_object, :after_row)" if shape.continued else "")
 
 
@@ -57,8 +59,8 @@ def snapshot_page(shape: Shape) -> str:
     return f"""
         SELECT page.object, page.row_key, 0, version.version, body.body, NULL, NULL, NULL
         FROM (SELECT {distinct} object, row_key FROM visibility
-              WHERE territory IN {_among(("gained", shape.gained))} AND from_seq <= :now AND to_seq > :now
-              {_page_conditions(shape)}
+              WHERE territory IN {among(("gained", shape.gained))} AND from_seq <= :now AND to_seq > :now
+              {page_conditions(shape)}
               ORDER BY object, row_key LIMIT :limit) AS page
         LEFT JOIN row_version AS version
           ON version.row_key = page.row_key AND version.from_seq = {_VERSION_AT.format(row="page", seq="now")}
@@ -75,19 +77,19 @@ def delta_page(shape: Shape) -> str:
     planner from folding the parts into one scan of the territory, and values are looked up, not joined: bodies are
     found last and never sorted.
     """
-    page = _page_conditions(shape)
+    page = page_conditions(shape)
     arms = []
     if shape.shared:
-        arms.append(f"territory IN {_among(('shared', shape.shared))} AND touched_seq > :was")
+        arms.append(f"territory IN {among(('shared', shape.shared))} AND touched_seq > :was")
     if shape.lost:
-        arms.append(f"territory IN {_among(('lost', shape.lost))} AND from_seq <= :was AND to_seq > :was")
+        arms.append(f"territory IN {among(('lost', shape.lost))} AND from_seq <= :was AND to_seq > :was")
     if shape.gained:
-        arms.append(f"territory IN {_among(('gained', shape.gained))} AND from_seq <= :now AND to_seq > :now")
+        arms.append(f"territory IN {among(('gained', shape.gained))} AND from_seq <= :now AND to_seq > :now")
     columns = "object, row_key, from_seq, to_seq"
     touched = " UNION ALL ".join(f"SELECT {columns} FROM visibility WHERE {arm}{page}" for arm in arms)
 
     def version(row: str, seq: str) -> str:
-        return _newest(f"CASE WHEN to_seq > :{seq} THEN version END", row, seq)
+        return newest(f"CASE WHEN to_seq > :{seq} THEN version END", row, seq)
 
     return f"""
         WITH touched AS MATERIALIZED ({touched}),
@@ -103,10 +105,10 @@ def delta_page(shape: Shape) -> str:
             ORDER BY object, row_key LIMIT :limit)
         SELECT page.object, page.row_key, CASE WHEN was_version IS NULL THEN 0 ELSE 1 END, now_version,
                CASE WHEN now_version IS NOT NULL THEN
-                   (SELECT body FROM row_body WHERE body_key = {_newest("body_key", "page", "now")}) END,
+                   (SELECT body FROM row_body WHERE body_key = {newest("body_key", "page", "now")}) END,
                row.row_id, row.merged_into,
                CASE WHEN row.key IS NOT NULL THEN
-                   {_newest("CASE WHEN to_seq > :now THEN 1 ELSE 0 END", "page", "now")} END
+                   {newest("CASE WHEN to_seq > :now THEN 1 ELSE 0 END", "page", "now")} END
         FROM page
         LEFT JOIN row ON row.key = CASE WHEN now_version IS NULL THEN page.row_key END"""
 
@@ -136,7 +138,7 @@ def _seen_by_any(shape: Shape) -> str:
             return f"0 AS {seq}_seen"
         sign = "+" if count > FEW_TERRITORIES else ""
         return f"""CASE WHEN EXISTS (
-            SELECT 1 FROM visibility AS seen WHERE {sign}seen.territory IN {_among(*territories)}
+            SELECT 1 FROM visibility AS seen WHERE {sign}seen.territory IN {among(*territories)}
                AND seen.object = row.object AND seen.row_key = row.row_key
                AND seen.from_seq <= :{seq} AND seen.to_seq > :{seq}) THEN 1 ELSE 0 END AS {seq}_seen"""
 
@@ -145,7 +147,7 @@ def _seen_by_any(shape: Shape) -> str:
         {seen("now", shared, ("gained", shape.gained))} FROM (SELECT DISTINCT object, row_key FROM touched) AS row"""
 
 
-def _newest(value: str, row: str, seq: str) -> str:
+def newest(value: str, row: str, seq: str) -> str:
     """A value of a row's newest version not after a publication."""
     return f"""(SELECT {value} FROM row_version
         WHERE row_version.row_key = {row}.row_key AND from_seq <= :{seq} ORDER BY from_seq DESC LIMIT 1)"""
@@ -174,10 +176,10 @@ class RecentSql(NamedTuple):
 @lru_cache(maxsize=16)
 def recent(territories: int) -> RecentSql:
     """Cross joins are walked as they are written: from the few rows to what each of them has."""
-    view = _among(("territory", territories))
+    view = among(("territory", territories))
     touched = f"""(SELECT DISTINCT object, row_key FROM visibility
         WHERE territory IN {view} AND touched_seq > :since) AS touched"""
-    body = _newest("CASE WHEN to_seq > :now THEN body_key END", "touched", "now")
+    body = newest("CASE WHEN to_seq > :now THEN body_key END", "touched", "now")
     oldest = _VERSION_AT.format(row="touched", seq="since")
     return RecentSql(
         f"""SELECT touched.object, touched.row_key, row.row_id, row.merged_into,
@@ -201,7 +203,7 @@ def totals(territories: int) -> str:
         SELECT seen.object, count(*), CAST(sum(version.digest & 4294967295) AS BIGINT),
                CAST(sum((version.digest >> 32) & 4294967295) AS BIGINT)
         FROM (SELECT DISTINCT object, row_key FROM visibility
-              WHERE territory IN {_among(("territory", territories))} AND from_seq <= :now AND to_seq > :now) AS seen
+              WHERE territory IN {among(("territory", territories))} AND from_seq <= :now AND to_seq > :now) AS seen
         JOIN row_version AS version
           ON version.row_key = seen.row_key AND version.from_seq = {_VERSION_AT.format(row="seen", seq="now")}
           AND version.to_seq > :now
@@ -211,11 +213,11 @@ def totals(territories: int) -> str:
 @lru_cache(maxsize=256)
 def contents(territories: int, objects: int) -> str:
     """All rows of a view without their bodies, in (object, row) order."""
-    only = f" AND object IN {_among(('object', objects))}" if objects else ""
+    only = f" AND object IN {among(('object', objects))}" if objects else ""
     return f"""
         SELECT seen.object, seen.row_key, row.row_id, version.version, version.digest, version.body_key
         FROM (SELECT DISTINCT object, row_key FROM visibility
-              WHERE territory IN {_among(("territory", territories))} AND from_seq <= :now AND to_seq > :now{only}
+              WHERE territory IN {among(("territory", territories))} AND from_seq <= :now AND to_seq > :now{only}
               ORDER BY object, row_key) AS seen
         JOIN row_version AS version
           ON version.row_key = seen.row_key AND version.from_seq = {_VERSION_AT.format(row="seen", seq="now")}
@@ -247,10 +249,25 @@ HEAD_AT = """SELECT rows, digest FROM head WHERE territory = :territory AND obje
     ORDER BY seq DESC LIMIT 1"""
 PUBLICATION_AT = """SELECT seq FROM publication WHERE published_at_us <= ?
     ORDER BY published_at_us DESC, seq DESC LIMIT 1"""
+PUBLICATIONS_MADE = """SELECT seq FROM publication WHERE published_at_us >= :start AND published_at_us < :end
+    ORDER BY published_at_us DESC, seq DESC LIMIT 100"""
+# What is known of the CRM moves on after a publication too, until the next: as_of never goes back.
+PUBLICATIONS_AS_OF = """SELECT seq FROM
+    (SELECT seq, as_of_us FROM publication
+     WHERE seq >= coalesce((SELECT seq FROM publication WHERE as_of_us < :start ORDER BY seq DESC LIMIT 1), 0)
+     ORDER BY seq LIMIT 100) AS stretch
+    WHERE as_of_us < :end"""
 PUBLICATION = "SELECT as_of_us, published_at_us FROM publication WHERE seq = ?"
 ROW = "SELECT key, merged_into FROM row WHERE object = ? AND row_id = ?"
 VERSIONS = "SELECT from_seq, to_seq, version, body_key IS NOT NULL FROM row_version WHERE row_key = ? ORDER BY from_seq"
 INTERVALS = """SELECT territory.id, from_seq, to_seq
     FROM visibility JOIN territory ON territory.key = visibility.territory
     WHERE row_key = ? ORDER BY from_seq, territory.id"""
+TEXTS = f"""SELECT version.row_key, version.from_seq, row.object, row.row_id, version.version, version.digest, body.body
+    FROM row_version AS version
+    JOIN row ON row.key = version.row_key
+    LEFT JOIN row_body AS body ON body.body_key = version.body_key
+    WHERE (version.row_key, version.from_seq) > (:row_key, :from_seq)
+      AND (version.body_key IS NOT NULL OR version.to_seq = {OPEN_SEQ})
+    ORDER BY version.row_key, version.from_seq LIMIT :limit"""
 HORIZONS = "SELECT generation, published_seq, horizon_seq, body_horizon_seq FROM meta"

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from delta_service.store import questions
-from delta_service.store.batches import batches
+from delta_service.store.batches import ROWS_PER_BATCH, batches
 from delta_service.store.engine import StoreLocation, engine_at
-from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
+from delta_service.store.errors import (
+    HistoryExpiredError,
+    PageExpiredError,
+    StoreDamagedError,
+    StoreUnavailableError,
+)
+from delta_service.store.questions_or_later import delta_page_since_any
 from delta_service.store.recent import Recent, RecentRow, nothing_known, recent_of
 from delta_service.store.schema import SCHEMA_VERSION, unsigned
 from delta_service.store.times import from_microseconds, to_microseconds
@@ -21,6 +28,7 @@ from delta_service.store.views import (
     DeltaRow,
     Position,
     RowHistory,
+    RowText,
     StoreState,
     Territory,
     Total,
@@ -65,16 +73,23 @@ class DeltaStoreReader:
         generation: str,
         limit: int,
         after: Position | None = None,
+        or_later: bool = False,
     ) -> tuple[list[DeltaRow], Position | None]:
         """Up to ``limit`` differing rows in (object, row) order, and the position to go on after, None at the end.
 
-        ``was`` is at the same publication as ``now`` or an earlier one. ``objects`` are keys; none means all.
-        Raises HistoryExpiredError, PageExpiredError.
+        ``was`` is at the same publication as ``now`` or an earlier one. ``objects`` are keys; none means all. With
+        ``or_later`` the rows are those that lead to ``now`` from the view of ``was``' territories, which are also
+        those of ``now``, at any publication from ``was`` on. Raises HistoryExpiredError, PageExpiredError.
         """
         asked = _Asked.of(was, now, objects, after)
         if asked is None:
             return [], None
-        sql = questions.delta_page(asked.shape) if was.territories else questions.snapshot_page(asked.shape)
+        if not was.territories:
+            sql = questions.snapshot_page(asked.shape)
+        elif or_later:
+            sql = delta_page_since_any(asked.shape)
+        else:
+            sql = questions.delta_page(asked.shape)
         with self._connection.snapshot():
             self._check_horizons(was, now, generation)
             rows = self._rows(sql, asked.parameters | {"limit": limit + 1})
@@ -166,6 +181,13 @@ class DeltaStoreReader:
                 found.update(self._connection.execute(questions.bodies(BODIES_PER_QUERY), batch))
             return [found[key] for key in keys]
 
+    def texts(self) -> Iterator[RowText]:
+        """The versions that have, or must have, a text, whoever sees them: to be held against what is told of them."""
+        place = {"row_key": 0, "from_seq": 0}
+        while rows := list(self._connection.execute(questions.TEXTS, {**place, "limit": ROWS_PER_BATCH})):
+            yield from map(RowText._make, rows)
+            place = dict(zip(place, rows[-1], strict=False))
+
     def history(self, object_key: int, row_id: str) -> RowHistory | None:
         """Everything kept about a row, or None of one that is not known."""
         with self._connection.snapshot():
@@ -180,6 +202,16 @@ class DeltaStoreReader:
         """The newest publication made at or before a time; 0 if there is none."""
         seq: int | None = self._connection.execute(questions.PUBLICATION_AT, (to_microseconds(time),)).get
         return seq or 0
+
+    def publications_made(self, start: datetime, end: datetime) -> list[int]:
+        """Publications made from ``start`` on and before ``end``."""
+        times = {"start": to_microseconds(start), "end": to_microseconds(end)}
+        return [seq for (seq,) in self._connection.execute(questions.PUBLICATIONS_MADE, times)]
+
+    def publications_as_of(self, start: datetime, end: datetime) -> list[int]:
+        """Publications during which the CRM may have been known up to a time from ``start`` on and before ``end``."""
+        times = {"start": to_microseconds(start), "end": to_microseconds(end)}
+        return [seq for (seq,) in self._connection.execute(questions.PUBLICATIONS_AS_OF, times)]
 
     def publication_times(self, seq: int) -> tuple[datetime, datetime] | None:
         """``as_of`` and ``published_at`` of a publication inside the horizon."""
@@ -208,11 +240,10 @@ class DeltaStoreReader:
         return horizons
 
     def _read_state(self, known: StoreState | None) -> StoreState:
-        if not self._connection.has_content():
-            raise StoreUnavailableError("the delta store has no content")
+        self._connection.check_content()
         meta: tuple[Any, ...] | None = self._connection.execute(questions.META).get
         if meta is None or meta[0] != SCHEMA_VERSION:
-            raise StoreUnavailableError("the delta store's content is of another version")
+            raise StoreDamagedError("the delta store's content is of another version of this program, or damaged")
         _, epoch, cursor_key, generation, published_seq, horizon_seq, body_horizon_seq, as_of, published_at = meta
         # A replica that was promoted may have lost publications.
         if known is not None and (known.generation != generation or known.published_seq > published_seq):
@@ -251,6 +282,17 @@ class DeltaStoreReader:
             row = self._connection.execute(questions.HEAD_AT, {"territory": territory, "object": key, "now": seq}).get
             totals.append(Total(row[0], unsigned(row[1])) if row else NOTHING)
         return tuple(totals)
+
+
+@contextmanager
+def reading(location: StoreLocation) -> Iterator[DeltaStoreReader]:
+    """A reader for a while, whose driver's errors are raised as StoreUnavailableError."""
+    engine = engine_at(location)
+    try:
+        with closing(DeltaStoreReader(location)) as reader:
+            yield reader
+    except engine.errors as error:
+        raise engine.unavailable(error) from error
 
 
 class _Asked(NamedTuple):

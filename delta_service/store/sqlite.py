@@ -1,7 +1,12 @@
-"""The store in one SQLite file: through apsw, in WAL mode, with one writer that alone checkpoints."""
+"""The store in one SQLite file: through apsw, in WAL mode, with one writer that alone checkpoints.
+
+A file appears with all its content or not at all: a new store, and a full copy, are built beside and swapped in. So a
+file without tables is a damaged one.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,10 +16,19 @@ from typing import TYPE_CHECKING
 import apsw
 
 from delta_service.store import schema
-from delta_service.store.errors import ChangeSetError, StoreUnavailableError
+from delta_service.store.errors import (
+    ChangeSetError,
+    StoreDamagedError,
+    StoreDiskFullError,
+    StoreForbiddenError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+    StoreUnreachableError,
+)
 
 if TYPE_CHECKING:
     from delta_service.store.changes import Values
+    from delta_service.store.engine import WriteConnection
 
 BUSY_TIMEOUT_MS = 30_000
 READER_CACHE_KIB = 65_536
@@ -47,19 +61,78 @@ class SqliteEngine:
     is_local: bool = True
 
     def open_reader(self) -> SqliteConnection:
-        try:
-            # Opened read-write all the same: the first reader after a crash has to recover the WAL.
-            connection = SqliteConnection(self.path, READER_CACHE_KIB)
-        except (FileNotFoundError, apsw.CantOpenError) as error:
-            raise StoreUnavailableError(f"there is no delta store at {self.path}") from error
-        connection.execute("PRAGMA query_only = 1")
-        return connection
+        # Opened read-write all the same: the first reader after a crash has to recover the WAL.
+        return self._opened(READER_CACHE_KIB, "PRAGMA query_only = 1")
 
     def open_writer(self) -> SqliteConnection:
-        self.path.touch()
-        connection = SqliteConnection(self.path, WRITER_CACHE_KIB)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        return self._opened(WRITER_CACHE_KIB, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def replacing(self, present: WriteConnection | None) -> Iterator[WriteConnection]:
+        beside = self.path.with_name(self.path.name + ".new")
+        _remove(beside)
+        try:
+            beside.touch()
+            fresh = SqliteConnection(beside, WRITER_CACHE_KIB)
+            try:
+                # Nobody reads it yet, and an unfinished one is thrown away.
+                fresh.execute("PRAGMA journal_mode = OFF")
+                fresh.execute("PRAGMA synchronous = OFF")
+                fresh.execute("BEGIN")
+                yield fresh
+                fresh.execute("COMMIT")
+                fresh.execute("PRAGMA journal_mode = WAL")
+            finally:
+                fresh.close()
+        except BaseException as error:
+            _remove(beside)
+            if isinstance(error, apsw.ConstraintError):
+                raise ChangeSetError(f"the input contradicts itself: {error}") from error
+            raise
+        if present is not None:
+            present.close()
+        _swap_in(beside, self.path)
+
+    def unavailable(self, error: Exception) -> StoreUnavailableError:
+        if isinstance(error, StoreUnavailableError):
+            return error
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.SQLError):
+            # Our SQL is right: what it does not find, the file has lost.
+            return StoreDamagedError(f"{self.path} is damaged: {error}")
+        if isinstance(error, apsw.FullError):
+            return StoreDiskFullError(f"the disk that holds {self.path} is full")
+        if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError | PermissionError):
+            return self._kept_out(error)
+        return StoreUnreachableError(f"{self.path} cannot be read or written: {error}")
+
+    def _kept_out(self, error: Exception) -> StoreUnavailableError:
+        folder = self.path.parent
+        try:
+            if not self.path.exists():
+                return StoreUnavailableError(f"there is no delta store at {self.path}")
+            if os.statvfs(folder).f_flag & os.ST_RDONLY:
+                return StoreReadOnlyError(f"{self.path} is on a read-only file system: {error}")
+        except OSError:
+            pass
+        return StoreForbiddenError(f"this user may not read {self.path}, or not write in {folder}: {error}")
+
+    def _opened(self, cache_kib: int, *settings: str) -> SqliteConnection:
+        """Raises StoreUnavailableError."""
+        connection = None
+        try:
+            connection = SqliteConnection(self.path, cache_kib)
+            for setting in settings:
+                connection.execute(setting)
+            connection.check_content()
+            # Looked at after the first read, which opens the WAL: that is now the log of this file and no other.
+            if not connection.is_current():
+                raise StoreUnavailableError(f"{self.path} was replaced this very moment")
+        except FileNotFoundError as error:
+            raise StoreUnavailableError(f"there is no delta store at {self.path}") from error
+        except (apsw.Error, PermissionError, StoreUnavailableError) as error:
+            if connection is not None:
+                connection.close()
+            raise self.unavailable(error) from error
         return connection
 
 
@@ -95,6 +168,10 @@ class SqliteConnection(apsw.Connection):
 
     def has_content(self) -> bool:
         return bool(self.execute(HAS_CONTENT).get)
+
+    def check_content(self) -> None:
+        if not self.has_content():
+            raise StoreDamagedError(f"{self._path} is there, but has lost its content")
 
     def version(self) -> object:
         return self.execute("PRAGMA data_version").get
@@ -149,6 +226,28 @@ def check_sqlite_version() -> None:
     version = apsw.sqlite_lib_version()
     if tuple(int(part) for part in version.split(".")) < OLDEST_SAFE_SQLITE:
         raise RuntimeError(f"SQLite {version} is too old: {'.'.join(map(str, OLDEST_SAFE_SQLITE))} or newer is needed")
+
+
+def _swap_in(beside: Path, path: Path) -> None:
+    """Readers that have the old file open go on reading it, and find the new one when they look.
+
+    The old file goes before its log, and the log before the new file comes: no log ever lies beside a file that is not
+    its own, whenever this is killed. Without a file the next full copy makes one.
+    """
+    with beside.open("rb+") as file:
+        os.fsync(file.fileno())
+    _remove(path)
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove(path: Path) -> None:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _file_at(path: Path) -> tuple[int, int]:

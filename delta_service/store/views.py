@@ -93,6 +93,18 @@ class Content(NamedTuple):
     """None when the body is no longer kept."""
 
 
+class RowText(NamedTuple):
+    """A version with its text. ``version`` and ``digest`` are signed; see ``schema.unsigned``."""
+
+    row_key: int
+    from_seq: int
+    object: int
+    row_id: str
+    version: int
+    digest: int
+    body: bytes | None
+
+
 class RowHistory(NamedTuple):
     """All that is kept about one row: its versions and the intervals in which territories saw it, oldest first."""
 

@@ -5,7 +5,8 @@ Whatever happens in between (an exception, ``kill -9``), readers see the state b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from secrets import token_hex
 from types import TracebackType
@@ -13,23 +14,39 @@ from typing import Any, Self
 
 from delta_service.store import full_copy, publish, schema
 from delta_service.store.changes import ChangeSet, FullCopy, StoreIdentity
-from delta_service.store.engine import StoreLocation, engine_at
-from delta_service.store.errors import StaleSeqError, StoreIdentityError
+from delta_service.store.engine import StoreLocation, WriteConnection, engine_at
+from delta_service.store.errors import (
+    StaleSeqError,
+    StoreDamagedError,
+    StoreIdentityError,
+    StoreUnavailableError,
+    StoreUnreachableError,
+)
 from delta_service.store.prune import prune_history
 from delta_service.store.territory_keys import set_names
 from delta_service.store.times import to_microseconds
 
 
 class DeltaStoreWriter:
-    """Opens (and creates) the store at ``location``. Use it as a context manager, or call :meth:`close`.
+    """Opens the store at ``location``. Use it as a context manager, or call :meth:`close`.
 
-    A writer that is opened takes over: any that was opened earlier on another machine can write no more.
+    A writer that is opened takes over: any that was opened earlier on another machine can write no more. Where there is
+    no store, :meth:`initialise` and :meth:`replace` make one. A damaged one can be opened too: all but :meth:`replace`
+    raises StoreDamagedError then.
     """
 
     def __init__(self, location: StoreLocation) -> None:
         self.location = location
         """Where the store is; a URL may hold a password: never to be logged."""
-        self._connection = engine_at(location).open_writer()
+        self._engine = engine_at(location)
+        self._opened: WriteConnection | None = None
+        self._closed_because = StoreUnavailableError("there is no delta store yet")
+        try:
+            self._opened = self._engine.open_writer()
+        except StoreUnreachableError:
+            raise
+        except StoreUnavailableError as error:
+            self._closed_because = error
 
     def __enter__(self) -> Self:
         return self
@@ -38,7 +55,14 @@ class DeltaStoreWriter:
         self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _connection(self) -> WriteConnection:
+        if self._opened is None:
+            raise self._closed_because
+        return self._opened
 
     @property
     def epoch(self) -> str | None:
@@ -51,7 +75,8 @@ class DeltaStoreWriter:
         """Served objects, parents first; empty while the store has no content."""
         if self.epoch is None:
             return ()
-        return tuple(name for (name,) in self._connection.execute("SELECT name FROM object ORDER BY key"))
+        with self._errors_named():
+            return tuple(name for (name,) in self._connection.execute("SELECT name FROM object ORDER BY key"))
 
     @property
     def published_seq(self) -> int:
@@ -60,12 +85,13 @@ class DeltaStoreWriter:
 
     def initialise(self, identity: StoreIdentity) -> None:
         """Create the tables if there are none. Raises StoreIdentityError if the store belongs to another history."""
-        with self._connection.commit():
-            if self.epoch is None:
-                full_copy.create_tables(self._connection)
-                full_copy.create_indexes(self._connection)
-                full_copy.write_identity(self._connection, identity, generation=token_hex(8))
-                return
+        if self.epoch is None:
+            with self._replacing() as fresh:
+                full_copy.create_tables(fresh)
+                full_copy.create_indexes(fresh)
+                full_copy.write_identity(fresh, identity, generation=token_hex(8))
+            return
+        with self._errors_named(), self._connection.commit():
             if (self._meta("schema_version"), self.epoch, self._meta("cursor_key"), self.objects) != (
                 schema.SCHEMA_VERSION,
                 identity.epoch,
@@ -83,28 +109,33 @@ class DeltaStoreWriter:
         ``heads`` must name every territory and object whose view the publication changes. Raises StaleSeqError when it
         does not follow the newest one, ChangeSetError when it contradicts the store; either way nothing is written.
         """
-        with self._connection.commit():
-            seq = change_set.publication.seq
-            if self.epoch is None or self.published_seq != seq - 1:
+        seq = change_set.publication.seq
+        if self.epoch is None:
+            raise StaleSeqError(f"publication {seq} cannot be the first of a store without an identity")
+        with self._errors_named(), self._connection.commit():
+            if self.published_seq != seq - 1:
                 raise StaleSeqError(f"publication {seq} does not follow {self.published_seq}")
             publish.apply(self._connection, change_set)
 
     def replace(self, copy: FullCopy) -> None:
-        """Replace everything by a full copy, which may bring another epoch, cursor key or set of objects."""
+        """Replace everything by a full copy, which may bring another epoch, cursor key or set of objects.
+
+        Nothing of the present content is needed: it may be damaged.
+        """
         names = self._territory_names()
-        with self._connection.commit():
-            full_copy.replace(self._connection, copy, generation=token_hex(8))
-            set_names(self._connection, names)
+        with self._replacing() as fresh:
+            full_copy.replace(fresh, copy, generation=token_hex(8))
+            set_names(fresh, names)
 
     def set_territories(self, territories: Sequence[tuple[str, str | None]]) -> None:
         """State ids and names of all territories. One that is no longer named keeps its rows and loses its name."""
-        with self._connection.commit():
+        with self._errors_named(), self._connection.commit():
             set_names(self._connection, territories, forget_others=True)
 
     def confirm_as_of(self, as_of: datetime) -> None:
         """State that all CRM changes up to ``as_of`` are in; a time before the one known is ignored."""
         moment = to_microseconds(as_of)
-        with self._connection.commit():
+        with self._errors_named(), self._connection.commit():
             self._connection.execute("UPDATE meta SET as_of_us = ? WHERE as_of_us < ?", (moment, moment))
 
     def prune(self, horizon_seq: int, body_horizon_seq: int) -> None:
@@ -115,13 +146,39 @@ class DeltaStoreWriter:
         """
         if not max(horizon_seq, body_horizon_seq) <= self.published_seq:
             raise ValueError(f"a horizon beyond the newest publication {self.published_seq} would lose current rows")
-        with self._connection.commit():
+        with self._errors_named(), self._connection.commit():
             prune_history(self._connection, horizon_seq, max(horizon_seq, body_horizon_seq))
 
     def _meta(self, column: str) -> Any:
-        return self._connection.execute(f"SELECT {column} FROM meta").get if self._connection.has_content() else None
+        """None where there is no content yet."""
+        if self._opened is None and not isinstance(self._closed_because, StoreDamagedError):
+            return None
+        with self._errors_named():
+            return (
+                self._connection.execute(f"SELECT {column} FROM meta").get if self._connection.has_content() else None
+            )
 
     def _territory_names(self) -> list[tuple[str, str | None]]:
-        if self.epoch is None:
+        """As far as they can be read."""
+        try:
+            if self.epoch is None:
+                return []
+            with self._errors_named():
+                return list(self._connection.execute("SELECT id, name FROM territory"))
+        except StoreDamagedError:
             return []
-        return list(self._connection.execute("SELECT id, name FROM territory"))
+
+    @contextmanager
+    def _replacing(self) -> Iterator[WriteConnection]:
+        with self._errors_named():
+            with self._engine.replacing(self._opened) as fresh:
+                yield fresh
+            if self._opened is not fresh:
+                self._opened = self._engine.open_writer()
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except self._engine.errors as error:
+            raise self._engine.unavailable(error) from error

@@ -5,18 +5,18 @@ past it.
 """
 
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import timedelta
 
 import dagster as dg
 import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
-from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.errors import StoreDamagedError
+from delta_service.store.reader import DeltaStoreReader, reading
 from orchestration.advice import advised
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
-from orchestration.pipeline.verify import differences, head_differences, row_differences
+from orchestration.pipeline.verify import body_differences, differences, head_differences, row_differences
 from orchestration.pipeline.warehouse import newest_seq, read_state, scalar, statement, utc_now, write_state
 from orchestration.resources.warehouse import WarehouseResource
 from orchestration.tenancy import asset_key
@@ -154,10 +154,16 @@ def equals_recompute(warehouse: WarehouseResource) -> dg.AssetCheckResult:
 @dg.asset_check(asset=asset_key("delta_store"), pool=WRITER_POOL)
 @advised
 def digests_agree(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-    """Of some territories, others each time, the rows that devices would get add up to the digests they are told."""
-    with closing(DeltaStoreReader(warehouse.settings.delta_store_location)) as store:
-        found = row_differences(store, TERRITORIES_SAMPLED)
-    passed = not found["wrong"]
+    """Every row's text is that of its version; of some territories, others each time, the rows that devices would get
+    add up to the digests they are told. Reads the whole store.
+    """
+    try:
+        with reading(warehouse.settings.delta_store_location) as store:
+            wrong_bodies = body_differences(store)
+            found = row_differences(store, TERRITORIES_SAMPLED) | {"wrong_bodies": wrong_bodies}
+    except StoreDamagedError as error:
+        return dg.AssetCheckResult(passed=False, description=f"{error}. {COPY_AGAIN}")
+    passed = not (found["wrong"] or wrong_bodies)
     return dg.AssetCheckResult(passed=passed, metadata=dict(found), description=None if passed else COPY_AGAIN)
 
 

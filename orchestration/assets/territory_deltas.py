@@ -1,12 +1,13 @@
 """From snapshots to publications: content versions, visibility, per-territory deltas, and the delta store."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from delta_service.store.reader import DeltaStoreReader
+from delta_service.store.errors import StoreDamagedError
+from delta_service.store.reader import reading
 from orchestration.advice import advised
 from orchestration.assets import lineage
 from orchestration.assets.checks import (
@@ -100,14 +101,24 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
     )
     @advised
     def delta_store(
-        warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, delta_store_file: DeltaStoreResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         """The replica that the delta service reads: brought up to the warehouse's newest publication."""
         with warehouse.open() as connection:
+            location = warehouse.settings.delta_store_location
             with delta_store_file.writer() as writer:
                 result = replicate(connection, warehouse.catalog, writer)
-            with closing(DeltaStoreReader(warehouse.settings.delta_store_location)) as store:
-                check = store_equals_warehouse(connection, store)
+                try:
+                    with reading(location) as store:
+                        check = store_equals_warehouse(connection, store)
+                except StoreDamagedError as error:
+                    # What this publication did not touch.
+                    copied = replicate(connection, warehouse.catalog, writer, full_copy=True)
+                    result = replace(copied, repaired=str(error))
+                    with reading(location) as store:
+                        check = store_equals_warehouse(connection, store)
+            if result.repaired:
+                context.log.warning("The delta store was made anew from the warehouse: %s", result.repaired)
             timings = publication_timings(connection, result.published_seq, result.applied)
         trace_publications(timings)
         yield dg.MaterializeResult(metadata=of_delta_store(result), check_results=[check])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -14,7 +15,7 @@ import pandas as pd
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.inspect.moments import InspectError, Moment, check_kept, parse_moment, with_bodies
 from orchestration.pipeline.rebuild import UnknownTerritoryError, resolve_territories
-from orchestration.pipeline.warehouse import locked, newest_seq, read_state, scalar, statement, to_stored
+from orchestration.pipeline.warehouse import connect, locked, newest_seq, read_state, scalar, statement, to_stored
 from orchestration.settings import PipelineSettings
 
 WAIT_SECONDS = 5.0
@@ -32,7 +33,8 @@ def opened(file: Path | None, wait_seconds: float) -> Iterator[duckdb.DuckDBPyCo
     # A backup's copy has no lock beside it, and needs none.
     in_use = path.with_suffix(".lock").exists()
     with locked(path, wait_seconds) if in_use else nullcontext():
-        connection = duckdb.connect(str(path), read_only=True, config={"autoinstall_known_extensions": "false"})
+        options: dict[str, Any] = {"read_only": True, "config": {"autoinstall_known_extensions": "false"}}
+        connection = connect(path, wait_seconds, time.monotonic() + wait_seconds, **options)
         try:
             connection.execute("SET TimeZone = 'UTC'")
             yield connection

@@ -112,7 +112,8 @@ def verify_backup(backup: Path) -> Manifest:
                 raise BackupError(f"{backup / WAREHOUSE} contradicts itself: {wrong}")
     if STORE in manifest.files:
         store = apsw.Connection(
-            f"file:{backup / STORE}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+            f"{(backup / STORE).absolute().as_uri()}?immutable=1",
+            flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
         )
         (result,) = store.execute("PRAGMA integrity_check(1)").fetchall()[0]
         store.close()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import duckdb
 
+from orchestration.pipeline.migrate import forget_retired
 from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, write_state
 
 
@@ -44,6 +45,7 @@ def compact(connection: duckdb.DuckDBPyConnection, retention: Retention, now: da
         connection.execute("DELETE FROM publication WHERE seq < $horizon", bounds)
         connection.execute("DELETE FROM territory_head WHERE to_seq <= ?", [horizons.body_seq])
         connection.execute(statement("delete_superseded_bodies"), {"horizon": horizons.body_seq})
+        forget_retired(connection)
         source_cutoff = now - timedelta(days=retention.source_days)
         for table, column in (
             ("modification_records", "modified_date"),

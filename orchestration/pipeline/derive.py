@@ -16,6 +16,7 @@ import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.migrate import keep_last_good, leave_territories
 from orchestration.pipeline.requests import ReadRequest, store_requests
 from orchestration.pipeline.schema import snapshot_table
 from orchestration.pipeline.views import Edges, body_expression, compile_affected, compile_standing, standing
@@ -88,7 +89,7 @@ def derive(
         seq = newest_seq(connection) + 1
         connection.execute("CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT object, row_id FROM touched")
         derive_visibility(connection, catalog, seq)
-        new_or_ended = _derive_content(connection, catalog, seq)
+        new_or_ended = _derive_content(connection, catalog, seq, now)
         connection.execute(statement("delta"))
         held = _held(connection, guard)
         result = None if held else _record_publication(connection, seq, as_of, now, new_or_ended)
@@ -138,7 +139,7 @@ def reject_held(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
     return len(rows)
 
 
-def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int) -> int:
+def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int, now: datetime) -> int:
     """Close and open versions of the rows of temp table ``changed``; returns how many were."""
     changed = _objects_in(connection, "changed")
     contents = [_content_of_changed(obj) for obj in catalog.served if obj.name in changed]
@@ -148,6 +149,7 @@ def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq
     )
     if contents:
         connection.execute("INSERT INTO content " + " UNION ALL ".join(contents))
+        keep_last_good(connection, now)
     connection.execute(statement("held_versions"), {"open": OPEN_SEQ})
     connection.execute(statement("new_versions"))
     ended = scalar(connection, statement("close_versions"), {"seq": seq})
@@ -179,6 +181,9 @@ def derive_visibility(connection: duckdb.DuckDBPyConnection, catalog: Catalog, s
     )
     connection.execute("CREATE OR REPLACE TEMP TABLE moved (object VARCHAR, row_id VARCHAR)")
     changed, moved = _objects_in(connection, "changed"), set[str]()
+    if retired := changed - {obj.name for obj in catalog.served}:
+        leave_territories(connection, retired)
+        connection.execute(statement("close_visibility"), {"level": -1, "seq": seq})
     for level, objects in _levels(catalog).items():
         concerned = [obj for obj in objects if obj.name in changed or not moved.isdisjoint(obj.parents)]
         affected = scalar(connection, compile_affected(concerned)) if concerned else 0
@@ -241,8 +246,10 @@ def _record_publication(
 
 def _held(connection: duckdb.DuckDBPyConnection, guard: Guard) -> list[Loss]:
     """Losses beyond the guard's share that nobody announced or released."""
+    # Who takes an object out of the catalog means it: the guard lets its rows go.
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE announced_loss (territory VARCHAR, object VARCHAR, row_id VARCHAR)"
+        "CREATE OR REPLACE TEMP TABLE announced_loss AS SELECT territory, object, row_id FROM membership"
+        " WHERE level = -1"
     )
     if scalar(connection, "SELECT count(*) FROM announced_move"):
         connection.execute(statement("announced_losses"))

@@ -7,15 +7,17 @@ on from there; a publication the store already has is never applied twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
 
 from delta_service.store import changes
+from delta_service.store.errors import ChangeSetError, StoreDamagedError
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.catalog import Catalog
+from orchestration.pipeline.migrate import retired_objects
 from orchestration.pipeline.warehouse import newest_seq, read_state, statement
 
 ROWS_PER_FETCH = 2_000
@@ -28,6 +30,8 @@ class ReplicationResult:
     published_seq: int
     applied: int
     full_copy: bool
+    repaired: str | None = None
+    """What was wrong with the store, where that is why its content was replaced."""
 
 
 def replicate(
@@ -35,18 +39,25 @@ def replicate(
 ) -> ReplicationResult:
     """Apply what the store lacks, then tell it territories' names and how fresh it is.
 
-    A store that holds nothing yet gets a full copy, which costs the same however long the history is.
+    A store that holds nothing yet gets a full copy, which costs the same however long the history is; so does one that
+    is found to be damaged.
     """
+    try:
+        return _follow(connection, catalog, writer, full_copy=full_copy)
+    except (StoreDamagedError, ChangeSetError) as error:
+        if full_copy:
+            raise
+        return replace(_follow(connection, catalog, writer, full_copy=True), repaired=str(error))
+
+
+def _follow(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, writer: DeltaStoreWriter, *, full_copy: bool
+) -> ReplicationResult:
     identity = _identity(connection, catalog)
     newest = newest_seq(connection)
-    replayable_from = int(read_state(connection, "body_horizon_seq") or 0)
-    behind_history = not replayable_from <= writer.published_seq <= newest
-    holds_nothing = writer.published_seq == 0 < newest
-    other_shape = writer.epoch is not None and (
-        writer.epoch != identity.epoch or tuple(writer.objects) != tuple(identity.objects)
-    )
     applied = 0
-    if full_copy or other_shape or behind_history or holds_nothing:
+    # A full copy asks nothing of the store, which may be damaged.
+    if full_copy or _needs_full_copy(connection, writer, identity, newest):
         with connection.cursor() as cursor:
             writer.replace(_full_copy(cursor, identity))
         full_copy = True
@@ -62,11 +73,24 @@ def replicate(
     return ReplicationResult(newest, applied, full_copy)
 
 
+def _needs_full_copy(
+    connection: duckdb.DuckDBPyConnection, writer: DeltaStoreWriter, identity: changes.StoreIdentity, newest: int
+) -> bool:
+    replayable_from = int(read_state(connection, "body_horizon_seq") or 0)
+    behind_history = not replayable_from <= writer.published_seq <= newest
+    holds_nothing = writer.published_seq == 0 < newest
+    other_shape = writer.epoch is not None and (
+        writer.epoch != identity.epoch or tuple(writer.objects) != tuple(identity.objects)
+    )
+    return other_shape or behind_history or holds_nothing
+
+
 def _identity(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> changes.StoreIdentity:
     epoch, key = read_state(connection, "epoch"), read_state(connection, "cursor_key")
     assert epoch is not None
     assert key is not None
-    return changes.StoreIdentity(epoch, bytes.fromhex(key), tuple(obj.name for obj in catalog.served))
+    objects = (*(obj.name for obj in catalog.served), *retired_objects(connection))
+    return changes.StoreIdentity(epoch, bytes.fromhex(key), objects)
 
 
 def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.ChangeSet:

@@ -134,6 +134,13 @@ QUARANTINE = _table(
     reason="VARCHAR: what is wrong, without the value",
     seen_at="TIMESTAMP: when",
 )
+KEPT_CONTENT = _table(
+    "kept_content",
+    "Rows that stay as they were published, since their present content cannot be told; until they are read again.",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    body="VARCHAR: the last good JSON text; none if none was published",
+)
 ROW_VERSION = _table(
     "row_version",
     "Validity intervals of each served row's content.",
@@ -215,7 +222,7 @@ ANNOUNCED_MOVE = _table(
 
 FIXED_TABLES = (
     STATE, MODIFICATION_RECORDS, DELETED_ITEMS, READ_WINDOWS, READ_REQUESTS, TOUCHED, RAW_PAYLOADS, QUARANTINE,
-    ROW_VERSION, ROW_BODY, VISIBILITY, TERRITORY_DELTA, TERRITORY_HEAD, PUBLICATION, HELD_PUBLICATION,
+    KEPT_CONTENT, ROW_VERSION, ROW_BODY, VISIBILITY, TERRITORY_DELTA, TERRITORY_HEAD, PUBLICATION, HELD_PUBLICATION,
     ANNOUNCED_MOVE,
 )  # fmt: skip
 

@@ -173,6 +173,9 @@ def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, 
         parameters,
     )
     connection.execute("INSERT INTO touched SELECT $object, row_id FROM differing", {"object": obj.name})
+    connection.execute(
+        "DELETE FROM kept_content WHERE object = ? AND row_id IN (SELECT row_id FROM differing)", [obj.name]
+    )
     if batch.defects:
         connection.executemany(
             "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?)",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 
 import duckdb
+import orjson
 
 from delta_service.store.changes import OPEN_SEQ
 from delta_service.store.reader import DeltaStoreReader
@@ -34,6 +36,7 @@ def differences(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
         "versions missing": _excess(connection, content, versions),
         "versions too much": _excess(connection, versions, content),
         "versions without their body": _excess(connection, versions, stored_bodies),
+        "bodies that are not those of their version": scalar(connection, statement("wrong_bodies")),
         "heads missing": _excess(connection, recomputed_heads, heads),
         "heads too much": _excess(connection, heads, recomputed_heads),
         "visibility overlapping": scalar(connection, statement("overlapping_visibility")),
@@ -57,6 +60,17 @@ def head_differences(connection: duckdb.DuckDBPyConnection, store: DeltaStoreRea
     return len(theirs ^ set(connection.execute(sql).fetchall())) + (state.published_seq != newest)
 
 
+def body_differences(store: DeltaStoreReader) -> int:
+    """Versions in the store whose text is not what their number and digest say, or no JSON. Reads them all."""
+    names = store.state(None).objects
+    wrong = 0
+    for row in store.texts():
+        digest = hash64(f"{names[row.object]}|{row.row_id}|{unsigned(row.version):016x}".encode())
+        told = unsigned(row.version), unsigned(row.digest)
+        wrong += row.body is None or told != (hash64(row.body), digest) or not _is_json(row.body)
+    return wrong
+
+
 def row_differences(store: DeltaStoreReader, sample: int) -> dict[str, int]:
     """Of some territories of the store, the objects whose rows do not add up to the size and digest told of them."""
     state = store.state(None)
@@ -72,6 +86,19 @@ def row_differences(store: DeltaStoreReader, sample: int) -> dict[str, int]:
         found = [(rows[key], digests[key] % 2**64) for key in range(len(state.objects))]
         wrong += sum(one != (total.rows, total.digest) for one, total in zip(found, territory.totals, strict=True))
     return {"territories": len(chosen), "wrong": wrong}
+
+
+def hash64(content: bytes) -> int:
+    """The first 64 bits of SHA-256."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8])
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _excess(connection: duckdb.DuckDBPyConnection, left: str, right: str) -> int:

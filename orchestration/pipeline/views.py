@@ -138,7 +138,10 @@ def _json_text(column: str, kind: FieldType) -> str:
 
 
 def _content(obj: CatalogObject) -> Iterable[str]:
-    yield f"SELECT '{obj.name}', row_id, {body_expression(obj)} FROM {snapshot_table(obj).name} WHERE _state = 'live'"
+    live = f"(FROM {snapshot_table(obj).name} WHERE _state = 'live')"
+    kept = f"(FROM kept_content WHERE object = '{obj.name}')"
+    yield f"SELECT '{obj.name}', row_id, {body_expression(obj)} FROM {live} ANTI JOIN {kept} AS kept USING (row_id)"
+    yield f"SELECT object, row_id, body FROM {kept} SEMI JOIN {live} AS live USING (row_id) WHERE body IS NOT NULL"
 
 
 def _state(obj: CatalogObject) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +17,10 @@ from typing import IO, Any
 
 import duckdb
 
-from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.schema import STATE, Table, tables
+from orchestration.catalog import Catalog
+from orchestration.pipeline.migrate import follow_catalog
+from orchestration.pipeline.schema import STATE, tables
+from orchestration.pipeline.storage import storage_named
 from orchestration.pipeline.views import compile_views
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
@@ -32,6 +35,10 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # makes it durable. Opening after a kill replays that at about 160 MB a second.
     "checkpoint_threshold": "1GB",
 }
+
+
+# How DuckDB tells who holds a file: the program, and its process id.
+_LOCKED_BY = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 
 
 class WarehouseBusyError(RuntimeError):
@@ -58,17 +65,36 @@ def to_stored(moment: datetime) -> datetime:
 def open_warehouse(path: Path, catalog: Catalog, wait_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """The warehouse, made or brought to the catalog's shape if need be.
 
-    Waits at most ``wait_seconds`` for other processes; raises :class:`WarehouseBusyError`. The kernel drops the lock of
-    a killed process, and DuckDB replays its own log, so a crash leaves nothing to clean up.
+    Waits at most ``wait_seconds`` for other processes; raises :class:`WarehouseBusyError` and :class:`StorageError`.
+    The kernel drops the lock of a killed process, and DuckDB replays its own log: a crash leaves nothing to clean up.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path, wait_seconds):
-        connection = duckdb.connect(str(path), config=CONFIG)
+    deadline = time.monotonic() + wait_seconds
+    with storage_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, wait_seconds):
+            connection = connect(path, wait_seconds, deadline, config=CONFIG)
+            try:
+                _bring_to_shape(connection, catalog)
+                yield connection
+            finally:
+                connection.close()
+
+
+def connect(path: Path, wait_seconds: float, deadline: float, **options: Any) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file, which a notebook may hold without a lock of ours; raises :class:`WarehouseBusyError`.
+
+    ``deadline``: monotonic seconds; ``wait_seconds`` is what the message says.
+    """
+    while True:
         try:
-            _bring_to_shape(connection, catalog)
-            yield connection
-        finally:
-            connection.close()
+            return duckdb.connect(str(path), **options)
+        except duckdb.IOException as error:
+            holder = _LOCKED_BY.search(str(error))
+            if holder is None:
+                raise
+            if time.monotonic() >= deadline:
+                raise _busy(f"{holder[2]} ({holder[1]})", wait_seconds) from None
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -82,16 +108,20 @@ def locked(path: Path, wait_seconds: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise WarehouseBusyError(
-                        f"The warehouse is in use by process {_holder(lock)}, for more than {wait_seconds:g} s. "
-                        "Let that run end (or end it), then run again; WAREHOUSE_LOCK_WAIT_SECONDS sets the wait."
-                    ) from None
+                    raise _busy(_holder(lock), wait_seconds) from None
                 time.sleep(0.05)
         lock.seek(0)
         lock.truncate()
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _busy(holder: str, wait_seconds: float) -> WarehouseBusyError:
+    return WarehouseBusyError(
+        f"The warehouse is in use by process {holder}, for more than {wait_seconds:g} s. Let that run or notebook end"
+        " (or end it), then run again; WAREHOUSE_LOCK_WAIT_SECONDS sets the wait."
+    )
 
 
 @contextmanager
@@ -145,8 +175,7 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
         if read_state(connection, "epoch") is None:
             write_state(connection, "epoch", secrets.token_hex(4))
             write_state(connection, "cursor_key", secrets.token_hex(32))
-        for obj in catalog:
-            _follow_catalog(connection, obj, tables(Catalog({obj.name: obj})))
+        follow_catalog(connection, catalog, utc_now(), loaded=read_state(connection, "watermark") is not None)
         for index in (index for table in tables(catalog) for index in table.index_ddl):
             connection.execute(index)
         for view in compile_views(catalog).values():
@@ -159,24 +188,3 @@ def _shape_parts(catalog: Catalog) -> Iterator[str]:
         yield from (table.ddl, *table.index_ddl)
     yield from compile_views(catalog).values()
     yield from (obj.model_dump_json() for obj in catalog)
-
-
-def _follow_catalog(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, wanted: Iterator[Table]) -> None:
-    """An object whose definition changed is derived anew; one with new fields is read anew, after a first load."""
-    definition = obj.model_dump_json()
-    known = read_state(connection, f"object:{obj.name}")
-    if known == definition:
-        return
-    for table in wanted:
-        described = connection.execute(f"SELECT column_name FROM (DESCRIBE {table.name})").fetchall()
-        have = {str(row[0]) for row in described}
-        for column in table.columns:
-            if column.name not in have:
-                connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
-    if read_state(connection, "watermark") is not None:
-        connection.execute("DELETE FROM read_requests WHERE object = ? AND kind = 'all'", [obj.name])
-        connection.execute(
-            "INSERT INTO read_requests VALUES (?, 'all', '', '', 'the catalog changed', ?, 0)", [obj.name, utc_now()]
-        )
-        connection.execute(f"INSERT INTO touched SELECT '{obj.name}', row_id FROM snapshot.\"{obj.table}\"")
-    write_state(connection, f"object:{obj.name}", definition)

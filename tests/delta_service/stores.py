@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import apsw
 from delta_service.buckets import bucket_digests
 from delta_service.difference import Held, differing_rows
 from delta_service.store import schema
+from delta_service.store.changes import FullCopy, StoreIdentity
 from delta_service.store.engine import ReadConnection, StoreLocation, engine_at
 from delta_service.store.reader import DeltaStoreReader
 from delta_service.store.schema import unsigned
+from delta_service.store.sqlite import SqliteConnection
 from delta_service.store.views import DeltaRow, StoreState, View
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.model import IDENTITY, OBJECTS, Row, World, change_set, digest_of, version_of
@@ -49,6 +51,33 @@ def opened_connections() -> Iterator[list[apsw.Connection]]:
         apsw.connection_hooks.remove(opened.append)
 
 
+class ObservedWriter(DeltaStoreWriter):
+    """A writer whose connection to SQLite the test can observe."""
+
+    connection: SqliteConnection
+    """The newest one: a store that is made, or replaced, is opened anew. Absent before there is a store."""
+
+    def __init__(self, path: Path) -> None:
+        with self._observed():
+            super().__init__(path)
+
+    def initialise(self, identity: StoreIdentity) -> None:
+        with self._observed():
+            super().initialise(identity)
+
+    def replace(self, copy: FullCopy) -> None:
+        with self._observed():
+            super().replace(copy)
+
+    @contextmanager
+    def _observed(self) -> Iterator[None]:
+        with opened_connections() as opened:
+            yield
+        for connection in opened:
+            if isinstance(connection, SqliteConnection):
+                self.connection = connection
+
+
 @dataclass
 class Delta:
     """What a device is told: texts by row, and the rows that it deletes."""
@@ -69,10 +98,20 @@ class Store:
     """A store, and the history that is published into it step by step."""
 
     writer: DeltaStoreWriter
-    reader: DeltaStoreReader
     worlds: list[World]
-    tables: ReadConnection
-    """Sees what the writer has committed."""
+    opened: DeltaStoreReader | None = None
+
+    @property
+    def reader(self) -> DeltaStoreReader:
+        """Of what is at the location now: a full copy may have replaced the store."""
+        if self.opened is None or not self.opened.is_current():
+            self.close()
+            self.opened = DeltaStoreReader(self.writer.location)
+        return self.opened
+
+    def close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
 
     def publish_next(self) -> bool:
         seq = self.writer.published_seq + 1
@@ -99,12 +138,15 @@ class Store:
         limit: int = 1000,
         *,
         publish: bool = False,
+        or_later: bool = False,
     ) -> Delta:
         """Read page by page; with ``publish``, a publication happens between any two pages."""
         delta, after, row_ids = Delta({}, {}, set()), None, self._row_ids()
         views = self.view(*was), self.view(*now)
         while True:
-            rows, after = self.reader.page(*views, (), generation=self.state().generation, limit=limit, after=after)
+            rows, after = self.reader.page(
+                *views, (), generation=self.state().generation, limit=limit, after=after, or_later=or_later
+            )
             assert len(rows) <= limit
             for row in rows:
                 self._note(delta, row, row_ids)
@@ -139,8 +181,9 @@ class Store:
         return delta
 
     def _row_ids(self) -> dict[int, Row]:
-        rows = self.tables.execute("SELECT key, object, row_id FROM row")
-        return {key: (OBJECTS[obj], id_) for key, obj, id_ in rows}
+        with reading(self.writer.location) as tables:
+            rows = tables.execute("SELECT key, object, row_id FROM row")
+            return {key: (OBJECTS[obj], id_) for key, obj, id_ in rows}
 
     def _note(self, delta: Delta, found: DeltaRow, row_ids: dict[int, Row]) -> None:
         row = row_ids[found.row_key]
@@ -171,9 +214,10 @@ def store_of(engine: str, worlds: list[World]) -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as home:
         location = new_location(engine, Path(home))
         with opened_connections() as opened, DeltaStoreWriter(location) as writer:
+            writer.initialise(IDENTITY)
             for connection in opened:
                 # No test of the laws needs a store that outlives a power failure.
-                connection.execute("PRAGMA synchronous = OFF")
-            writer.initialise(IDENTITY)
-            with reading(location) as tables, closing(DeltaStoreReader(location)) as reader:
-                yield Store(writer, reader, worlds, tables)
+                with suppress(apsw.ConnectionClosedError):
+                    connection.execute("PRAGMA synchronous = OFF")
+            with closing(Store(writer, worlds)) as store:
+                yield store

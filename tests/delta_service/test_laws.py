@@ -109,6 +109,32 @@ def test_a_delta_leads_from_any_view_to_any_other_and_is_minimal(engine: str, ch
 
 
 @law
+def test_a_delta_since_a_time_leads_from_each_view_since_then_and_names_no_row_without_need(
+    engine: str, chance: Random
+) -> None:
+    worlds = random_worlds(chance)
+    newest = len(worlds) - 1
+    with store_of(engine, worlds) as store:
+        now_seq = chance.randint(1, newest)
+        for _ in range(now_seq):
+            store.publish_next()
+        store.writer.prune(horizon := chance.randint(0, now_seq - 1), chance.randint(horizon, now_seq - 1))
+        for scope in (random_scope(chance), frozenset({chance.choice(TERRITORIES)})):
+            was_seq = chance.randint(horizon, now_seq)
+            views = [worlds[seq].view(scope) for seq in range(was_seq, now_seq + 1)]
+            views_of = (scope, was_seq), (scope, now_seq)
+            delta = store.delta(*views_of, chance.choice([1, 2, 1000]), or_later=True)
+            assert delta == store.delta(*views_of, 1, or_later=True, publish=True), "pages stay at their publication"
+            for view in views:
+                applied = {row: body for row, body in view.items() if row not in delta.deleted}
+                assert applied | delta.insert | delta.update == views[-1]
+            told = delta.insert.keys() | delta.update.keys() | delta.deleted
+            rows = {row for view in views for row in view}
+            assert told == {row for row in rows if any(view.get(row) != views[-1].get(row) for view in views)}
+            assert delta.insert.keys().isdisjoint(views[0])
+
+
+@law
 def test_recent_changes_in_memory_equal_what_the_store_answers(engine: str, chance: Random) -> None:
     worlds = random_worlds(chance)
     newest = len(worlds) - 1

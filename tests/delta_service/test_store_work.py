@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import apsw
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 
 from delta_service.store import moves, publish, schema
 from delta_service.store.changes import OPEN_SEQ, ChangeSet, RowChange, TerritoryHead, VisibilityChange
+from delta_service.store.full_copy import replace
 from delta_service.store.moves import visibility_table
-from delta_service.store.sqlite import SqliteConnection
+from delta_service.store.sqlite import SqliteConnection, SqliteEngine
 from delta_service.store.writer import DeltaStoreWriter
 from tests.delta_service.conftest import WORLDS
 from tests.delta_service.model import IDENTITY, full_copy, publication
-from tests.delta_service.stores import opened_connections
+from tests.delta_service.stores import ObservedWriter
 
 ROWS = 1_000
 FEW, MANY = 10, 200
@@ -30,17 +32,6 @@ ROWS_OF_A_MOVE = 2
 # The staged row, the body, the old version closed, the new one opened, and the interval marked as touched.
 ROWS_OF_A_CHANGE = 5
 ROWS_OF_INDEX_STATISTICS = 8
-
-
-class ObservedWriter(DeltaStoreWriter):
-    """A writer whose connection the test can observe."""
-
-    def __init__(self, path: Path) -> None:
-        with opened_connections() as opened:
-            super().__init__(path)
-        (connection,) = opened
-        assert isinstance(connection, SqliteConnection)
-        self.connection = connection
 
 
 @pytest.fixture
@@ -154,8 +145,8 @@ def test_no_statement_opens_a_statement_journal(tmp_path: Path) -> None:
 
 
 def test_a_full_copy_writes_each_row_once(tmp_path: Path) -> None:
-    with ObservedWriter(tmp_path / "delta.sqlite") as writer:
-        connection = writer.connection
-        writer.replace(full_copy(WORLDS, ("T-NORTH", "T-SOUTH")))
+    with SqliteEngine(tmp_path / "delta.sqlite").replacing(None) as fresh:
+        connection = cast(SqliteConnection, fresh)
+        replace(connection, full_copy(WORLDS, ("T-NORTH", "T-SOUTH")), generation="new")
         held = sum(connection.execute(f"SELECT count(*) FROM {table}").get for table in schema.TABLES)
         assert connection.total_changes() <= held + ROWS_OF_INDEX_STATISTICS

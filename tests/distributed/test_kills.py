@@ -16,7 +16,7 @@ from dagster import DagsterRunStatus
 from orchestration.catalog import load_catalog
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
-from tests.distributed.estate import Tenant, running_estate
+from tests.distributed.estate import PATIENCE_SECONDS, Tenant, running_estate
 from tests.e2e.device import Device
 from tests.e2e.system import answers
 from tests.ports import free_port
@@ -28,6 +28,7 @@ KILL_EVERY_SECONDS = 20.0
 PACE_SECONDS = 0.4
 """Between a change with two polls, and the next."""
 WORKERS = 2
+FEWEST_PUBLICATIONS = 3
 
 
 class Replicas:
@@ -62,7 +63,9 @@ def test_all_devices_end_equal_to_the_oracle_while_a_worker_and_a_service_are_ki
         wait_until(partial(answered, tenant, device, replicas, rng), 60, "a first answer")
     began = time.monotonic()
     struck, changes, polls = 0, 0, 0
-    while (elapsed := time.monotonic() - began) < seconds:
+    # On a busy machine runs are slow: then the kills go on until enough was published to prove anything.
+    while (elapsed := time.monotonic() - began) < seconds or publications(tenant) < FEWEST_PUBLICATIONS:
+        assert elapsed < seconds + PATIENCE_SECONDS
         if elapsed > (struck + 0.5) * KILL_EVERY_SECONDS:
             number = worker_in_a_run(tenant)
             # The first strike waits for a run, so that at least one is hit; the others go by the clock.
@@ -81,17 +84,23 @@ def test_all_devices_end_equal_to_the_oracle_while_a_worker_and_a_service_are_ki
     tenant.wait_equal()
     with open_warehouse(tenant.home / "warehouse.duckdb", load_catalog(), wait_seconds=60) as connection:
         assert not any(differences(connection).values())
-        publications = connection.execute("SELECT count(*) FROM publication").fetchall()[0][0]
     ends = [record.dagster_run.status.value for record in tenant.runs()]
     request.node.add_report_section(
         "call",
         "seen",
-        f"{struck} workers and services killed, {changes} changes, {polls} polls, {publications} publications,"
+        f"{struck} workers and services killed, {changes} changes, {polls} polls, {publications(tenant)} publications,"
         f" runs: { {end: ends.count(end) for end in set(ends)} }",
     )
     assert struck >= seconds // KILL_EVERY_SECONDS
-    assert publications > 2
     assert "FAILURE" in ends
+
+
+def publications(tenant: Tenant) -> int:
+    """How many the store has; 0 while no service says so."""
+    try:
+        return int(tenant.http.get(f"{tenant.service}/readyz").json()["publishedSeq"])
+    except (httpx.TransportError, KeyError):
+        return 0
 
 
 def answered(tenant: Tenant, device: Device, replicas: Replicas, rng: random.Random) -> bool:

@@ -14,10 +14,10 @@ import apsw
 import duckdb
 import pytest
 
-from delta_service.store.writer import DeltaStoreWriter
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import open_warehouse, scalar
+from tests.delta_service.stores import ObservedWriter
 from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW
 
 SMALL_ACCOUNTS, LARGE_ACCOUNTS = 400, 4_000
@@ -89,9 +89,7 @@ class Fetched:
 @dataclass(frozen=True)
 class Stores:
     warehouse: duckdb.DuckDBPyConnection
-    writer: DeltaStoreWriter
-    store: apsw.Connection
-    """The writer's own connection."""
+    writer: ObservedWriter
     folder: Path
 
     def set(self, obj: str, assignment: str, rows: str) -> None:
@@ -104,17 +102,24 @@ class Stores:
         result = derive(cast(duckdb.DuckDBPyConnection, counting), CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
         looked_at = sum(self._count(table) for table in ("membership", "held_version"))
         seq = result.seq if result else 0
-        rows, pages = self.store.total_changes(), _pages_written(self.store)
+        rows, pages = self._written()
         replicate(self.warehouse, CATALOG, self.writer)
+        rows_after, pages_after = self._written()
         return Work(
             counting.statements,
             counting.rows_scanned,
             looked_at,
             self._count(f"row_body WHERE from_seq = {seq}"),
             self._count(f"territory_delta WHERE seq = {seq}"),
-            self.store.total_changes() - rows,
-            _pages_written(self.store) - pages,
+            rows_after - rows,
+            pages_after - pages,
         )
+
+    def _written(self) -> tuple[int, int]:
+        """Rows and pages so far; none where there is no store yet. A first copy is made through another connection."""
+        if self.writer.epoch is None:
+            return 0, 0
+        return self.writer.connection.total_changes(), _pages_written(self.writer.connection)
 
     def _count(self, rows: str) -> int:
         return scalar(self.warehouse, f"SELECT count(*) FROM {rows}")
@@ -129,7 +134,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stores, S
             folder: Path = tmp_path_factory.mktemp(f"accounts-{accounts}")
             one = Stores(
                 stack.enter_context(open_warehouse(folder / "warehouse.duckdb", CATALOG, wait_seconds=1)),
-                *store_opened_in(stack, folder / "delta.sqlite"),
+                stack.enter_context(ObservedWriter(folder / "delta.sqlite")),
                 folder,
             )
             one.warehouse.execute(
@@ -191,18 +196,6 @@ def test_the_cost_of_moved_rows_follows_their_number_and_no_body_of_a_child_is_w
         assert many.rows_scanned <= (MANY / FEW) * few.rows_scanned
         scanned.append(many.rows_scanned)
     assert scanned[1] <= scanned[0] + MOST_ROWS_BEGUN < CONTACTS_AN_ACCOUNT * LARGE_ACCOUNTS
-
-
-def store_opened_in(stack: ExitStack, path: Path) -> tuple[DeltaStoreWriter, apsw.Connection]:
-    """A writer, and the connection that it opened, which counts what it writes."""
-    opened: list[apsw.Connection] = []
-    apsw.connection_hooks.append(opened.append)
-    try:
-        writer = stack.enter_context(DeltaStoreWriter(path))
-    finally:
-        apsw.connection_hooks.remove(opened.append)
-    (connection,) = opened
-    return writer, connection
 
 
 def _pages_written(store: apsw.Connection) -> int:

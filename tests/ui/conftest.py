@@ -18,13 +18,13 @@ if CHROMIUM is None:
     warnings.warn(ABSENT, stacklevel=1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     with running_desk(tmp_path_factory.mktemp("desk")) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     if CHROMIUM is None:
         pytest.skip(ABSENT)
@@ -42,7 +42,7 @@ def page() -> Iterator[Page]:
         assert not errors
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ui(page: Page, desk: Desk) -> DagsterPages:
     return DagsterPages(page, desk)
 
