@@ -24,6 +24,13 @@ _STORE_BROKEN = (
     "Run rebuild_delta_store: it replaces the delta store's content by the warehouse's. Devices keep working."
 )
 
+HELD = (
+    "Devices keep these rows as they were; everything else is published. Look in the CRM whether the integration user"
+    " still sees them. What comes back or is proven resolves by itself. If the loss is meant, run"
+    " release_held_publication with a reason; if the CRM answered wrongly and is mended, run reject_held_publication:"
+    " the rows are read again."
+)
+
 ADVICE: Mapping[type[BaseException], str] = {
     crm.ConfigurationError: "Mend the setting, WSDL or catalog that the message names, then restart the code server.",
     crm.CrmUnavailable: "Wait: the sensor tries again, in longer and longer steps, and the next sync reads the whole"
@@ -41,8 +48,6 @@ ADVICE: Mapping[type[BaseException], str] = {
     crm.CrmError: "Run preflight: it says what the pod allows.",
     CatalogError: "Mend the object catalog at the line that the message names, then restart the code server.",
     SettingsError: "Set the environment variable that the message names to a value it allows, then restart.",
-    derive.PublicationHeldError: "Look at the territories in the message. If the change is meant, run"
-    " release_held_publication with a reason; if not, mend the CRM and run reject_held_publication.",
     derive.NothingReadError: "Run full_load.",
     derive.ReadsPendingError: "Run the job again: it goes on there. If reads stay undone, run preflight.",
     WarehouseBusyError: "Let the other process end (or end it), then run again. The file needs no repair.",

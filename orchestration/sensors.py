@@ -17,6 +17,7 @@ from orchestration.crm.errors import CrmError
 from orchestration.crm.settings import CrmSettings
 from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untracked, due_without_asking
 from orchestration.jobs import census, full_load, sweep, sync
+from orchestration.pipeline.report import age_in_words
 from orchestration.settings import PipelineSettings
 from orchestration.stream import stream
 from orchestration.tenancy import asset_key, own_runs, require_location
@@ -59,7 +60,8 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
             if now.timestamp() < state.retry_at:
                 wait = state.retry_at - now.timestamp()
                 return dg.SensorResult(
-                    skip_reason=f"the last run failed; next try in {wait:.0f} s", cursor=state.dump()
+                    skip_reason=f"the last run failed; next try in {wait:.0f} s{_read_until(context.instance, now)}",
+                    cursor=state.dump(),
                 )
     last = last_poll(context.instance)
     due = due_without_asking(last, now, settings)
@@ -74,7 +76,10 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
             if reason is None:
                 reason, state = due_by_untracked(_crm(), load_catalog(), last, state, now)
         except CrmError as error:
-            return dg.SensorResult(skip_reason=f"the CRM cannot be asked: {error}", cursor=state.dump())
+            return dg.SensorResult(
+                skip_reason=f"the CRM cannot be asked: {error}{_read_until(context.instance, now)}",
+                cursor=state.dump(),
+            )
         if reason is None:
             return dg.SensorResult(skip_reason="nothing new in the CRM", cursor=state.dump())
         due = sync.name, reason
@@ -102,6 +107,14 @@ def last_poll(instance: dg.DagsterInstance) -> LastPoll | None:
         probe_count=int(str(values["probe_count"])),
         full_load=bool(values["full_load"]),
     )
+
+
+def _read_until(instance: dg.DagsterInstance, now: datetime) -> str:
+    """How far behind the CRM devices are at this moment, for a sentence's end."""
+    last = last_poll(instance)
+    if last is None:
+        return ""
+    return f"; the CRM was read up to {last.watermark:%Y-%m-%d %H:%M:%S} UTC, {age_in_words(now - last.watermark)} ago"
 
 
 @cache

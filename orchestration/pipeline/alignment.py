@@ -12,9 +12,9 @@ from pathlib import Path
 import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.derive import derive_visibility
 from orchestration.pipeline.markdown import table_lines
-from orchestration.pipeline.schema import quoted, snapshot_table
+from orchestration.pipeline.schema import PRESENT, quoted, snapshot_table
+from orchestration.pipeline.visibility import derive_visibility
 from orchestration.pipeline.warehouse import newest_seq, statement, transaction
 
 COLUMNS = ["account", "from", "to"]
@@ -110,7 +110,7 @@ def accounts_by_territory(connection: duckdb.DuckDBPyConnection, catalog: Catalo
     root, field = aligned_object(catalog)
     return dict(
         connection.execute(
-            f"SELECT row_id, {quoted(field)} FROM {snapshot_table(root).name} WHERE _state = 'live'"
+            f"SELECT row_id, {quoted(field)} FROM {snapshot_table(root).name} WHERE {PRESENT}"
         ).fetchall()
     )
 
@@ -140,8 +140,8 @@ def announce(connection: duckdb.DuckDBPyConnection, moves: Sequence[Move], reaso
     """Let these moves, and all that hangs on the accounts, pass the mass-delete guard when they come."""
     with transaction(connection):
         connection.executemany(
-            "INSERT INTO announced_move VALUES (?, ?, ?, ?)",
-            [[move.account, move.source, now, reason] for move in moves if move.source],
+            "INSERT INTO announced_move (row_id, source, target, announced_at, reason) VALUES (?, ?, ?, ?, ?)",
+            [[move.account, move.source, move.target, now, reason] for move in moves if move.source],
         )
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.schema import STATE, Table, tables
+from orchestration.pipeline.schema import SCHEMAS, STATE, Table, tables
 from orchestration.pipeline.views import compile_views
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
@@ -139,14 +139,16 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
     if read_state(connection, "shape") == shape:
         return
     with transaction(connection):
-        connection.execute("CREATE SCHEMA IF NOT EXISTS snapshot")
+        for schema in SCHEMAS:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         for table in tables(catalog):
             connection.execute(table.ddl)
+            _add_missing_columns(connection, table)
         if read_state(connection, "epoch") is None:
             write_state(connection, "epoch", secrets.token_hex(4))
             write_state(connection, "cursor_key", secrets.token_hex(32))
         for obj in catalog:
-            _follow_catalog(connection, obj, tables(Catalog({obj.name: obj})))
+            _follow_catalog(connection, obj)
         for index in (index for table in tables(catalog) for index in table.index_ddl):
             connection.execute(index)
         for view in compile_views(catalog).values():
@@ -161,18 +163,21 @@ def _shape_parts(catalog: Catalog) -> Iterator[str]:
     yield from (obj.model_dump_json() for obj in catalog)
 
 
-def _follow_catalog(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, wanted: Iterator[Table]) -> None:
+def _add_missing_columns(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """A warehouse of an earlier version, or of a catalog with fewer fields, gets the new columns, all NULL."""
+    described = connection.execute(f"SELECT column_name FROM (DESCRIBE {table.name})").fetchall()
+    have = {str(row[0]) for row in described}
+    for column in table.columns:
+        if column.name not in have:
+            connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
+
+
+def _follow_catalog(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> None:
     """An object whose definition changed is derived anew; one with new fields is read anew, after a first load."""
     definition = obj.model_dump_json()
     known = read_state(connection, f"object:{obj.name}")
     if known == definition:
         return
-    for table in wanted:
-        described = connection.execute(f"SELECT column_name FROM (DESCRIBE {table.name})").fetchall()
-        have = {str(row[0]) for row in described}
-        for column in table.columns:
-            if column.name not in have:
-                connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
     if read_state(connection, "watermark") is not None:
         connection.execute("DELETE FROM read_requests WHERE object = ? AND kind = 'all'", [obj.name])
         connection.execute(

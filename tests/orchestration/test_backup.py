@@ -22,7 +22,8 @@ from orchestration.pipeline.backup import (
     restore_backup,
     verify_backup,
 )
-from orchestration.pipeline.derive import Guard, derive
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse, read_state

@@ -14,14 +14,8 @@ import pytest
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import load_catalog
-from orchestration.pipeline.derive import (
-    Guard,
-    PublicationHeldError,
-    ReadsPendingError,
-    derive,
-    reject_held,
-    release_held,
-)
+from orchestration.pipeline.derive import ReadsPendingError, derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
 
@@ -169,42 +163,6 @@ def test_pending_reads_stop_a_publication(warehouse: duckdb.DuckDBPyConnection) 
     with pytest.raises(ReadsPendingError, match="1 reads"):
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
     assert warehouse.execute("SELECT count(*) FROM publication").fetchone() == (0,)
-
-
-def test_a_mass_delete_is_held_until_somebody_releases_it(warehouse: duckdb.DuckDBPyConnection) -> None:
-    guard = Guard(max_share=0.3, min_rows=5)
-    for n in range(20):
-        put(warehouse, "account", f"A{n}", TerritoryId="T1")
-    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    for n in range(10):
-        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
-    for _ in range(2):
-        with pytest.raises(PublicationHeldError, match="T1: 10 of 20"):
-            derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    assert len(published_view(warehouse)) == 20
-    assert {loss.territory for loss in release_held(warehouse, "closing the region", NOW)} == {"*", "T1"}
-    result = derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    assert result is not None
-    assert result.deleted == 10
-    for n in range(10, 18):
-        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
-    with pytest.raises(PublicationHeldError):
-        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-
-
-def test_a_rejected_change_is_read_again(warehouse: duckdb.DuckDBPyConnection) -> None:
-    guard = Guard(max_share=0.3, min_rows=5)
-    for n in range(20):
-        put(warehouse, "account", f"A{n}", TerritoryId="T1")
-    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    for n in range(10):
-        put(warehouse, "account", f"A{n}", state="lost", TerritoryId="T1")
-    with pytest.raises(PublicationHeldError, match="reject_held_publication"):
-        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    assert reject_held(warehouse, NOW) == 10
-    assert warehouse.execute("SELECT count(*) FROM read_requests WHERE kind = 'id'").fetchall() == [(10,)]
-    with pytest.raises(ValueError, match="no publication is held"):
-        reject_held(warehouse, NOW)
 
 
 def test_a_row_that_moves_takes_more_children_with_it_than_a_block_of_the_engine_holds(

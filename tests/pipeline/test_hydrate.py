@@ -65,6 +65,9 @@ class Bench:
     def states(self, obj: str) -> dict[str, str]:
         return dict(self.query(f'SELECT row_id, _state FROM snapshot."{obj}"'))
 
+    def doubtful(self) -> dict[str, str]:
+        return dict(self.query("SELECT row_id, evidence FROM doubtful_reading"))
+
     def query(self, sql: str) -> list[tuple[str, ...]]:
         with self.open() as connection:
             return connection.execute(sql).fetchall()
@@ -94,15 +97,17 @@ def test_a_full_load_takes_every_row_with_its_links(bench: Bench) -> None:
     assert bench.query("SELECT Revenue FROM snapshot.opportunity") == [("10.50",)]
 
 
-def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_lost_and_can_come_back(bench: Bench) -> None:
+def test_a_row_that_is_not_returned_and_not_known_as_deleted_is_set_aside_and_can_come_back(bench: Bench) -> None:
     row = bench.crm.tables["Account"].pop("B")
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
-    assert bench.states("account")["B"] == "lost"
+    assert bench.states("account")["B"] == "live"
+    assert bench.doubtful() == {"B": "vanished"}
     bench.crm.tables["Account"]["B"] = row
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
     assert bench.states("account")["B"] == "live"
+    assert bench.doubtful() == {}
 
 
 def test_a_row_that_came_without_its_id_is_not_taken_for_gone(bench: Bench) -> None:
@@ -202,7 +207,7 @@ def test_a_full_load_that_does_not_meet_a_row_asks_for_it_by_id(bench: Bench) ->
     bench.later()
     bench.load()
     assert ("account", ("B",)) in bench.crm.asked
-    assert bench.states("account")["B"] == "lost"
+    assert bench.doubtful() == {"B": "vanished"}
 
 
 def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench) -> None:
@@ -282,7 +287,8 @@ def test_a_census_finds_rows_that_came_changed_and_left_without_a_trace(bench: B
     del bench.crm.tables["Account"]["B"]
     bench.crm.asked.clear()
     bench.sync(reconcile="census")
-    assert bench.states("account") == {"A": "live", "B": "lost", "NEW": "live"}
+    assert bench.states("account") == {"A": "live", "B": "live", "NEW": "live"}
+    assert bench.doubtful() == {"B": "vanished"}
     assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("changed",)]
     assert bench.crm.asked == [("account", ("A", "B", "NEW")), ("contact", ("C",))]
 
