@@ -15,7 +15,8 @@ from delta_service.store import errors as store
 from orchestration.catalog import CatalogError
 from orchestration.crm import errors as crm
 from orchestration.pipeline import derive
-from orchestration.pipeline.alignment import AlignmentFileError
+from orchestration.pipeline.alignment_file import AlignmentFileError
+from orchestration.pipeline.decisions import NothingHeldError
 from orchestration.pipeline.rebuild import UnknownTerritoryError
 from orchestration.pipeline.warehouse import WarehouseBusyError
 from orchestration.settings import SettingsError
@@ -26,9 +27,8 @@ _STORE_BROKEN = (
 
 HELD = (
     "Devices keep these rows as they were; everything else is published. Look in the CRM whether the integration user"
-    " still sees them. What comes back or is proven resolves by itself. If the loss is meant, run"
-    " release_held_publication with a reason; if the CRM answered wrongly and is mended, run reject_held_publication:"
-    " the rows are read again."
+    " still sees them. What comes back or is proven resolves by itself. Run release_held_publication with a reason if the"
+    " loss is meant, or reject_held_publication once the CRM is mended: the rows are read again."
 )
 
 ADVICE: Mapping[type[BaseException], str] = {
@@ -48,11 +48,13 @@ ADVICE: Mapping[type[BaseException], str] = {
     crm.CrmError: "Run preflight: it says what the pod allows.",
     CatalogError: "Mend the object catalog at the line that the message names, then restart the code server.",
     SettingsError: "Set the environment variable that the message names to a value it allows, then restart.",
+    NothingHeldError: "Open the check nothing_held of territory_deltas, or run python -m orchestration.inspect held,"
+    " and name what it lists.",
     derive.NothingReadError: "Run full_load.",
     derive.ReadsPendingError: "Run the job again: it goes on there. If reads stay undone, run preflight.",
     WarehouseBusyError: "Let the other process end (or end it), then run again. The file needs no repair.",
     UnknownTerritoryError: "Correct the territories in the run config and launch again; a new one needs a sync first.",
-    AlignmentFileError: "Correct the file at the line that the message names, and launch again.",
+    AlignmentFileError: "Correct the file at the lines that the message names, and launch again.",
     store.StoreUnavailableError: "Check that DELTA_HOME is the right folder and can be written, then run the job"
     " again; if it stays, run rebuild_delta_store.",
     store.StaleSeqError: "See that one pipeline only writes this store, then run sync; if it stays, run"

@@ -189,7 +189,7 @@ def held_alert(settings: AlertSettings, checked: Checked) -> dict[str, Any]:
     }
 
 
-def tell_held(context: dg.SensorEvaluationContext, now: datetime) -> dg.SensorResult | dg.SkipReason:
+def tell_held_rows(context: dg.SensorEvaluationContext, now: datetime) -> dg.SensorResult | dg.SkipReason:
     """Post that rows are held: when that begins, when there are more of them, and again each six hours."""
     settings = AlertSettings.from_environment()
     if settings.webhook_url is None:
@@ -216,9 +216,9 @@ def _newest_check(instance: dg.DagsterInstance) -> Checked | None:
     event = record.event.dagster_event if record and record.event else None
     result = event.event_specific_data if event else None
     run = instance.get_run_by_id(record.run_id) if record else None
-    if record is None or run is None or not isinstance(result, dg.AssetCheckEvaluation):
+    if record is None or record.event is None or run is None or not isinstance(result, dg.AssetCheckEvaluation):
         return None
-    return Checked(run, result, record.create_timestamp)
+    return Checked(run, result, record.event.timestamp)
 
 
 def _post(url: str, body: dict[str, Any]) -> str | None:
@@ -251,4 +251,4 @@ def alert_failed_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     description="Posts to ALERT_WEBHOOK_URL that the guard holds rows: at once, when it holds more, each six hours.",
 )
 def alert_held_publications(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    return tell_held(context, datetime.now(UTC))
+    return tell_held_rows(context, datetime.now(UTC))

@@ -14,6 +14,7 @@ from orchestration.assets.checks import publish_soundly
 from orchestration.assets.policy import PUBLICATION_TAG, WRITER_POOL
 from orchestration.catalog import Catalog
 from orchestration.pipeline import alignment
+from orchestration.pipeline.alignment_file import AlignmentFileError, read_alignment
 from orchestration.pipeline.backup import BackupError, Manifest, create_backup
 from orchestration.pipeline.compact import Retention, compact
 from orchestration.pipeline.decisions import Decided, Decision, NothingHeldError, reject, release
@@ -21,8 +22,9 @@ from orchestration.pipeline.hydrate import hydrate_remaining
 from orchestration.pipeline.preflight import Verdict, as_markdown, preflight
 from orchestration.pipeline.rebuild import UnknownTerritoryError
 from orchestration.pipeline.replicate import replicate
-from orchestration.pipeline.report import called, touched_report
+from orchestration.pipeline.report import touched_report
 from orchestration.pipeline.warehouse import scalar, transaction, utc_now
+from orchestration.pipeline.wording import called
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
@@ -54,7 +56,7 @@ def preflight_job() -> None:
 
 
 class AlignmentConfig(dg.Config):
-    """``file``: CSV with the columns account, from, to. ``announce``: let these moves pass the mass-delete guard."""
+    """``file``: CSV with the columns account, from, to. ``announce``: let these moves pass the guard."""
 
     file: str
     announce: bool = False
@@ -65,14 +67,16 @@ class AlignmentConfig(dg.Config):
 @advised
 def work_out_alignment(context: dg.OpExecutionContext, config: AlignmentConfig, warehouse: WarehouseResource) -> None:
     """Work out what an alignment file would move, changing nothing; announce it if asked to."""
-    if config.announce and not config.reason:
+    if config.announce and not config.reason.strip():
         raise dg.Failure("An announcement needs a reason.", allow_retries=False)
     with warehouse.open() as connection:
         try:
-            moves = alignment.read_alignment(connection, warehouse.catalog, Path(config.file))
-        except (alignment.AlignmentFileError, OSError) as error:
+            moves = read_alignment(connection, warehouse.catalog, Path(config.file))
+        except (AlignmentFileError, OSError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        report = alignment.as_markdown(alignment.dry_run(connection, warehouse.catalog, moves))
+        effects = alignment.dry_run(connection, warehouse.catalog, moves)
+        verdicts = alignment.judge(connection, warehouse.catalog, moves, warehouse.guard, utc_now())
+        report = alignment.as_markdown(effects, verdicts, announced=config.announce)
         if config.announce:
             alignment.announce(connection, moves, config.reason, utc_now())
     context.add_output_metadata({"report": dg.MetadataValue.md(report), "accounts": len(moves)})

@@ -17,7 +17,7 @@ from orchestration.crm.errors import CrmError
 from orchestration.crm.settings import CrmSettings
 from orchestration.due import LastPoll, SensorState, due_by_probe, due_by_untracked, due_without_asking
 from orchestration.jobs import census, full_load, sweep, sync
-from orchestration.pipeline.report import age_in_words
+from orchestration.pipeline.wording import age_in_words
 from orchestration.settings import PipelineSettings
 from orchestration.stream import stream
 from orchestration.tenancy import asset_key, own_runs, require_location

@@ -13,7 +13,7 @@ from orchestration.assets.checks import publish_soundly
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
 from orchestration.catalog import Catalog
 from orchestration.partitions import partition_key, territories, territory_id
-from orchestration.pipeline.alignment import AlignmentFileError, touched_by
+from orchestration.pipeline.alignment_file import AlignmentFileError, touched_by
 from orchestration.pipeline.progress import Progress, WatchedWarehouse
 from orchestration.pipeline.rebuild import (
     TerritoryResult,

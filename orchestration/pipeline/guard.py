@@ -98,10 +98,7 @@ def decide(
     connection.register("losses", losses)
     connection.execute("CREATE OR REPLACE TEMP TABLE trial_loss AS FROM losses")
     connection.unregister("losses")
-    connection.execute("CREATE OR REPLACE TEMP TABLE beyond (kind VARCHAR, territory VARCHAR)")
-    for kind, share in guard.shares.items():
-        limits = {"kind": kind, "max_share": share, "min_rows": guard.min_rows, "open": OPEN_SEQ}
-        connection.execute(statement("losses_beyond_share"), {**limits, "since": now - guard.window})
+    find_beyond(connection, guard, now)
     connection.execute(statement("hold_readings"), {"now": now})
     for obj in catalog.served:
         connection.execute(
@@ -110,6 +107,14 @@ def decide(
         )
     accept_readings(connection, catalog, statement("readings_to_accept"))
     connection.execute("UPDATE doubtful_reading SET weighed = true WHERE NOT weighed")
+
+
+def find_beyond(connection: duckdb.DuckDBPyConnection, guard: Guard, now: datetime) -> None:
+    """Temp table ``beyond (kind, territory)``: where ``trial_loss``, with what the window has, is too much."""
+    connection.execute("CREATE OR REPLACE TEMP TABLE beyond (kind VARCHAR, territory VARCHAR)")
+    for kind, share in guard.shares.items():
+        limits = {"kind": kind, "max_share": share, "min_rows": guard.min_rows, "open": OPEN_SEQ}
+        connection.execute(statement("losses_beyond_share"), {**limits, "since": now - guard.window})
 
 
 def accept_readings(connection: duckdb.DuckDBPyConnection, catalog: Catalog, chosen: str) -> int:

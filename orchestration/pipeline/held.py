@@ -9,8 +9,8 @@ from datetime import datetime
 import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
-from orchestration.pipeline.report import called
 from orchestration.pipeline.warehouse import statement
+from orchestration.pipeline.wording import called
 
 REASONS = (
     "not returned by the CRM, no delete known",

@@ -11,7 +11,7 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject, VisibilityPath
 from orchestration.crm.client import CrmClient
 from orchestration.crm.queries import Query
-from orchestration.pipeline.alignment import Touched, accounts_by_territory, aligned_object
+from orchestration.pipeline.alignment_file import Touched, accounts_by_territory, aligned_object
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest, children_requests, store_requests

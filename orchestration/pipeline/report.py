@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import duckdb
 
@@ -11,20 +10,6 @@ from orchestration.pipeline.markdown import table_lines
 from orchestration.pipeline.rebuild import TerritoryResult
 
 TERRITORIES_SHOWN = 20
-
-
-def age_in_words(age: timedelta) -> str:
-    """Such as 40 s, 12 min, 3 h or 2 days."""
-    seconds = max(0, int(age.total_seconds()))
-    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
-def called(territory: str, name: str | None) -> str:
-    """How people call a territory, with its id."""
-    return f"{name} ({territory})" if name else territory
 
 
 def touched_territories(connection: duckdb.DuckDBPyConnection, seq: int) -> list[tuple[str, str, int, int, int]]:

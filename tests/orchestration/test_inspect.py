@@ -16,7 +16,8 @@ from delta_service.store.writer import DeltaStoreWriter
 from orchestration import inspect
 from orchestration.catalog import load_catalog
 from orchestration.inspect.__main__ import main
-from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import locked, open_warehouse
 from tests.pipeline.test_derive import put
@@ -114,15 +115,18 @@ def test_each_publication_can_be_seen_by_itself(home: Path) -> None:
     ]
 
 
-def test_held_publications_tell_where_and_how_much(home: Path) -> None:
+def test_held_rows_tell_where_how_many_and_why(home: Path) -> None:
     with open_warehouse(home / "warehouse.duckdb", CATALOG, 1) as connection:
-        put(connection, "account", "A2", state="deleted")
-        with pytest.raises(PublicationHeldError):
-            derive(connection, CATALOG, as_of=START, now=START, guard=Guard(0.3, 1))
-    frame = inspect.held()
-    assert set(frame["territory"]) == {"South", "*"}
-    assert set(frame["deletes"]) == {1}
-    assert frame["released_at"].isna().all()
+        connection.execute("INSERT INTO held_row VALUES ('T2', 'account', 'A2', 'vanished', ?)", [START])
+    counts = inspect.held()
+    assert list(counts[["territory", "object", "rows", "of_rows", "vanished"]].itertuples(index=False, name=None)) == [
+        ("South", "account", 1, 1, 1)
+    ]
+    rows = inspect.held("South")
+    assert list(rows[["object", "row_id", "evidence"]].itertuples(index=False, name=None)) == [
+        ("account", "A2", "vanished")
+    ]
+    assert inspect.decisions().empty
 
 
 def test_a_warehouse_in_use_is_waited_for_and_then_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.crm.services import DeletedItem
-from orchestration.pipeline.alignment import Move, announce
+from orchestration.pipeline.alignment import announce
+from orchestration.pipeline.alignment_file import Move
 from orchestration.pipeline.guard import Guard
 from tests.pipeline.guarded import ACCOUNTS, GuardedPipeline, accounts, orders
 
