@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from lxml import etree
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -107,6 +108,25 @@ def _bad_value(answer: Answer, order: FaultOrder) -> Answer:
     return replace(answer, content=content)
 
 
+def _with_rows(share: int) -> Callable[[Answer, FaultOrder], Answer]:
+    """A sound last page with every ``share``-th row (0: none): what a time-out in the CRM's own database looks like."""
+
+    def spoiled(answer: Answer, order: FaultOrder) -> Answer:
+        root = etree.fromstring(answer.content)
+        for rows in root.iter("{*}*"):
+            if not etree.QName(rows).localname.startswith("ListOf"):
+                continue
+            for index, row in enumerate(list(rows)):
+                if not share or index % share:
+                    rows.remove(row)
+            if rows.get("lastpage") is not None:
+                rows.set("lastpage", "true")
+            break
+        return replace(answer, content=etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
+
+    return spoiled
+
+
 _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "truncated": lambda answer, _: replace(answer, content=answer.content[: len(answer.content) // 2]),
     "empty": lambda answer, _: replace(answer, content=b""),
@@ -122,4 +142,6 @@ _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "no_lastpage": _without_lastpage,
     "row_without_id": _without_id,
     "bad_value": _bad_value,
+    "empty_list": _with_rows(0),
+    "half_list": _with_rows(2),
 }

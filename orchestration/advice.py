@@ -27,8 +27,8 @@ _STORE_BROKEN = (
 
 HELD = (
     "Devices keep these rows as they were; everything else is published. Look in the CRM whether the integration user"
-    " still sees them. What comes back or is proven resolves by itself. Run release_held_publication with a reason if the"
-    " loss is meant, or reject_held_publication once the CRM is mended: the rows are read again."
+    " still sees them. What comes back or is proven resolves by itself. Run release_held_publication with a reason if"
+    " the loss is meant, or reject_held_publication once the CRM is mended: the rows are read again."
 )
 
 ADVICE: Mapping[type[BaseException], str] = {

@@ -11,10 +11,9 @@ import duckdb
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog
 from orchestration.pipeline.alignment_file import Move, aligned_object
-from orchestration.pipeline.evidence import MOVED
 from orchestration.pipeline.guard import DOUBTFUL, Guard, find_beyond
 from orchestration.pipeline.markdown import table_lines
-from orchestration.pipeline.schema import quoted, snapshot_table
+from orchestration.pipeline.schema import MOVED, quoted, snapshot_table
 from orchestration.pipeline.visibility import derive_visibility
 from orchestration.pipeline.warehouse import newest_seq, statement, transaction
 

@@ -13,20 +13,16 @@ from datetime import datetime
 import duckdb
 
 from orchestration.catalog import TERRITORY, CatalogObject
-from orchestration.pipeline.schema import DOUBTFUL, PRESENT, link_table, quoted, snapshot_table
+from orchestration.pipeline.schema import (
+    DOUBTFUL,
+    PRESENT,
+    UNKNOWN_TARGET,
+    VANISHED,
+    link_table,
+    quoted,
+    snapshot_table,
+)
 from orchestration.pipeline.warehouse import scalar, statement
-
-VANISHED = "vanished"
-BLANKED = "blanked"
-UNKNOWN_TARGET = "unknown target"
-OUTDATED = "outdated"
-MOVED = "moved"
-"""Proven; set aside only where large moves are to be held too."""
-
-
-def way_fields(obj: CatalogObject) -> list[str]:
-    """Fields by which a row reaches a territory or a parent."""
-    return list(dict.fromkeys(field for path in obj.visibility if (field := path.territory_field or path.field)))
 
 
 def set_aside_doubtful(

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog
-from orchestration.pipeline.evidence import MOVED, UNKNOWN_TARGET, accept, targets_now_known
-from orchestration.pipeline.schema import snapshot_table
+from orchestration.pipeline.evidence import accept, targets_now_known
+from orchestration.pipeline.schema import MOVED, UNKNOWN_TARGET, snapshot_table
 from orchestration.pipeline.visibility import derive_visibility, objects_in
 from orchestration.pipeline.warehouse import newest_seq, scalar, statement
 

@@ -262,6 +262,11 @@ FIXED_TABLES = (
 )  # fmt: skip
 
 
+VANISHED = "vanished"
+BLANKED = "blanked"
+UNKNOWN_TARGET = "unknown target"
+MOVED = "moved"
+"""Why a reading is set aside, as the statement ``find_doubtful`` says as well."""
 DOUBTFUL = "doubtful"
 """The schema with the contents of doubtful readings, in tables like the snapshot's."""
 SCHEMAS = ("snapshot", DOUBTFUL)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from orchestration.catalog import AUDIT_FIELDS, Catalog, CatalogObject, FieldType
 from orchestration.crm.rows import Defect, Row
-from orchestration.pipeline.evidence import resolve_deleted, set_aside_doubtful, set_aside_vanished, way_fields
+from orchestration.pipeline.evidence import resolve_deleted, set_aside_doubtful, set_aside_vanished
 from orchestration.pipeline.requests import ReadRequest, children_requests, request_mentions, store_requests
 from orchestration.pipeline.schema import PRESENT, link_table, quoted, snapshot_table
 from orchestration.pipeline.warehouse import scalar, statement, to_stored, utc_now
@@ -106,7 +106,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
     columns["_content"] = pa.array([_hash64(payload) for payload in payloads], pa.uint64())
     columns["_payload"] = pa.array([payload.decode() for payload in payloads], pa.string())
     connection.register("staged", pa.table(columns))
-    ways = "".join(f", {quoted(name)} AS {quoted('was_' + name)}" for name in (*way_fields(obj), "ModId"))
+    ways = "".join(f", {quoted(name)} AS {quoted('was_' + name)}" for name in (*obj.way_fields, "ModId"))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE known AS SELECT row_id, {PRESENT} AS present, _content, _read_at, rowid AS place"
         f"{ways} FROM {_snapshot(obj)} WHERE row_id IN (SELECT row_id FROM staged)"

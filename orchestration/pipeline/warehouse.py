@@ -17,6 +17,7 @@ from typing import IO, Any
 import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.migration import set_aside_held_publication
 from orchestration.pipeline.schema import SCHEMAS, STATE, Table, tables
 from orchestration.pipeline.views import compile_views
 
@@ -153,6 +154,7 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
             connection.execute(index)
         for view in compile_views(catalog).values():
             connection.execute(view)
+        set_aside_held_publication(connection, catalog)
         write_state(connection, "shape", shape)
 
 
