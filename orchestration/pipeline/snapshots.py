@@ -193,7 +193,7 @@ def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, 
 def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> list[tuple[str, str]]:
     """Make tombstones of known rows whose delete is proven, and set aside those that only did not come.
 
-    Returns rows that had been there, each with ``deleted``, or ``lost`` where nothing proves it.
+    Returns rows that had been there until now, each with ``deleted``, or ``lost`` where nothing proves it.
     """
     if not batch.missing:
         return []
@@ -214,7 +214,9 @@ def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, bat
         {"read_at": batch.read_at},
     )
     connection.execute("INSERT INTO touched SELECT $object, row_id FROM gone", {"object": obj.name})
-    if not obj.dimension:
+    if obj.dimension:
+        news = "state <> was AND was = 'live'"
+    else:
         resolve_deleted(connection, obj)
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE vanished AS FROM classified WHERE state = 'lost' AND was IN ('live', 'held')"
@@ -224,10 +226,10 @@ def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, bat
             f"UPDATE {snapshot} SET _read_at = $read_at WHERE row_id IN (SELECT row_id FROM vanished)",
             {"read_at": batch.read_at},
         )
-    return connection.execute(
-        "SELECT row_id, state FROM classified"
-        " WHERE state <> was AND (was = 'live' OR (was, state) = ('held', 'deleted'))"
-    ).fetchall()
+        # One that vanished before and was asked for again is no news: rows that name each other would never be done.
+        noted = "(state, was) = ('lost', 'live') AND row_id IN (SELECT row_id FROM set_aside)"
+        news = f"(state = 'deleted' AND was IN ('live', 'held')) OR ({noted})"
+    return connection.execute(f"SELECT row_id, state FROM classified WHERE {news}").fetchall()
 
 
 def _raise_requests(

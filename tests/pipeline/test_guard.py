@@ -90,6 +90,21 @@ def test_rows_that_vanish_are_held_with_what_hangs_on_them_and_everything_else_i
     assert {row_id for (row_id,) in states} == set(HALF)
 
 
+def test_rows_that_name_each_other_and_vanish_are_asked_for_a_few_times_only(pipeline: GuardedPipeline) -> None:
+    for account in HALF:
+        pipeline.put("Contact", f"C-{account}", AccountId=account, _links={"ListOfAccount": (account,)})
+        pipeline.put("Account", account, PrimaryContactId=f"C-{account}")
+    pipeline.tell("Account", HALF)
+    pipeline.tell("Contact", [f"C-{account}" for account in HALF], "WriteRecordNew")
+    pipeline.run()
+    pipeline.hide("Account", HALF)
+    pipeline.crm.tables["Contact"].clear()
+    pipeline.crm.asked.clear()
+    pipeline.run()
+    assert {pipeline.held()[f"C-{account}"] for account in HALF} == {"vanished"}
+    assert len(pipeline.crm.asked) <= 6
+
+
 def test_a_field_that_comes_back_blank_is_held(pipeline: GuardedPipeline) -> None:
     for account in HALF:
         pipeline.put("Account", account, TerritoryId=None, AccountName="blanked")
