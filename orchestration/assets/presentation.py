@@ -126,6 +126,7 @@ def of_publication(
                 {"open": OPEN_SEQ},
             )
         ),
+        "rows_held": dg.MetadataValue.int(scalar(connection, "SELECT count(*) FROM held_row")),
     }
     recent = connection.execute(
         "SELECT seq, strftime(published_at, '%m-%d %H:%M'), territories, inserted, updated, deleted FROM publication"
