@@ -139,6 +139,9 @@ def _find_doubtful(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, ho
     )
     for way in _lost_ways(obj):
         connection.execute(f"INSERT INTO lost_way {way}")
+    if not scalar(connection, "SELECT count(*) FROM lost_way"):
+        connection.execute("CREATE OR REPLACE TEMP TABLE doubtful (row_id VARCHAR, evidence VARCHAR, _content UBIGINT)")
+        return
     connection.execute("CREATE OR REPLACE TEMP TABLE known_target (object VARCHAR, target VARCHAR)")
     for place in dict.fromkeys(path.through or TERRITORY for path in obj.visibility):
         connection.execute(
