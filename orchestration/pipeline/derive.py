@@ -16,7 +16,7 @@ import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.guard import Guard, decide, doubtful_losses, is_due, record_held
+from orchestration.pipeline.guard import Guard, accept_proven, decide, doubtful_losses, is_due, record_held
 from orchestration.pipeline.schema import PRESENT, snapshot_table
 from orchestration.pipeline.views import body_expression
 from orchestration.pipeline.visibility import derive_visibility, objects_in
@@ -55,7 +55,9 @@ def derive(
         raise ReadsPendingError(
             f"{pending} reads from the CRM are not done, so nothing was published. Run the job again: it goes on there."
         )
-    losses = doubtful_losses(connection, catalog) if is_due(connection, catalog) else None
+    with transaction(connection):
+        accept_proven(connection, catalog)
+    losses = doubtful_losses(connection, catalog) if is_due(connection) else None
     with transaction(connection):
         seq = newest_seq(connection) + 1
         if losses is not None:

@@ -1,8 +1,8 @@
 """What a reading proves about where a row went; readings that prove nothing are set aside, for the guard to decide.
 
 A reading is proven when it was read whole and names where the row is now: another known territory or parent, or a list
-that holds other known ones. A blank field, an empty list, a name that nobody knows, or no row at all is what a lost
-access or a broken answer looks like too.
+that holds other known ones and lacks none that is out of sight. A blank field, an empty list, a name that nobody knows,
+or no row at all is what a lost access or a broken answer looks like too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from orchestration.pipeline.schema import (
     DOUBTFUL,
     PRESENT,
     UNKNOWN_TARGET,
+    UNLINKED,
     VANISHED,
     link_table,
     quoted,
@@ -27,15 +28,20 @@ from orchestration.pipeline.warehouse import scalar, statement
 
 def set_aside_doubtful(
     connection: duckdb.DuckDBPyConnection, obj: CatalogObject, read_at: datetime, *, hold_moves: bool
-) -> None:
+) -> list[tuple[str, str]]:
     """Take doubtful readings out of temp tables ``differing`` and ``fresh_links``; forget those that resolved.
 
-    ``fresh`` holds all rows that were read, ``known`` what the snapshot has of them.
+    ``fresh`` holds all rows that were read, ``known`` what the snapshot has of them. Returns rows (object, id) to be
+    read because of it: parents that lists lack, and rows whose lists lacked what has come back.
     """
     _find_doubtful(connection, obj, hold_moves)
-    _resolve(connection, obj, "fresh ANTI JOIN doubtful USING (row_id)")
+    asked: list[tuple[str, str]] = []
+    if _resolve(connection, obj, "fresh ANTI JOIN doubtful USING (row_id)"):
+        asked += connection.execute(
+            "SELECT object, row_id FROM doubtful_reading WHERE evidence = ?", [UNLINKED]
+        ).fetchall()
     if not scalar(connection, "SELECT count(*) FROM doubtful"):
-        return
+        return asked
     fields = snapshot_table(obj, DOUBTFUL)
     # What is set aside already, and was read once more, stays as it is.
     connection.execute(
@@ -64,6 +70,8 @@ def set_aside_doubtful(
         connection.execute("DELETE FROM fresh_links WHERE row_id IN (SELECT row_id FROM doubtful)")
     _note(connection, obj, read_at)
     connection.execute("DELETE FROM differing WHERE row_id IN (SELECT row_id FROM doubtful)")
+    gone = "SELECT DISTINCT object, parent_id FROM gone_link JOIN set_aside USING (row_id) WHERE evidence = ?"
+    return asked + connection.execute(gone, [UNLINKED]).fetchall()
 
 
 def set_aside_vanished(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, read_at: datetime) -> None:
@@ -113,22 +121,39 @@ def accept(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> None:
     connection.execute("INSERT INTO touched SELECT $object, row_id FROM accepting", {"object": obj.name})
 
 
-def targets_now_known(obj: CatalogObject) -> str:
-    """SQL: rows whose set-aside reading named something unknown, and names nothing unknown by now."""
+def now_proven(obj: CatalogObject) -> str:
+    """SQL: rows whose set-aside reading is proven by what was read since.
+
+    Either it named something unknown, and names nothing unknown by now; or its list lacks parents, and none of those
+    has vanished itself: a row out of sight is missing from the lists of others, too.
+    """
     fields, links = snapshot_table(obj, DOUBTFUL).name, link_table(obj, DOUBTFUL).name
-    unknown = []
+    unknown, unseen = [], []
     for path in obj.visibility:
         link = path.link or path.book_membership
-        places = f"SELECT row_id FROM snapshot.{quoted(path.through or TERRITORY)} WHERE {PRESENT}"
+        places = f"SELECT row_id FROM snapshot.{quoted(path.through or TERRITORY)}"
         if link:
-            none = f"HAVING NOT bool_or(parent_id IN ({places}))"
+            none = f"HAVING NOT bool_or(parent_id IN ({places} WHERE {PRESENT}))"
             unknown.append(f"SELECT row_id FROM {links} WHERE list = '{link.list}' GROUP BY row_id {none}")
+            out_of_sight = f"{places} WHERE _state = 'lost'"
+            if path.through:
+                of_parents = f"(object, evidence) = ('{path.through}', '{VANISHED}')"
+                out_of_sight = f"SELECT row_id FROM doubtful_reading WHERE {of_parents}"
+            unseen.append(
+                f"SELECT row_id FROM {link_table(obj).name} AS was WHERE live AND list = '{link.list}'"
+                f" AND parent_id IN ({out_of_sight})"
+                f" AND NOT EXISTS (FROM {links} AS now WHERE (now.row_id, now.list, now.parent_id)"
+                " = (was.row_id, was.list, was.parent_id))"
+            )
         else:
             field = quoted(path.territory_field or path.field or "")
-            unknown.append(f"SELECT row_id FROM {fields} WHERE {field} IS NOT NULL AND {field} NOT IN ({places})")
-    return (
-        f"SELECT object, row_id FROM doubtful_reading WHERE object = '{obj.name}' AND evidence = '{UNKNOWN_TARGET}'"
-        f" AND row_id NOT IN ({' UNION ALL '.join(unknown)})"
+            known = f"{field} IN ({places} WHERE {PRESENT})"
+            unknown.append(f"SELECT row_id FROM {fields} WHERE {field} IS NOT NULL AND NOT {known}")
+    unproven = {UNKNOWN_TARGET: unknown} | ({UNLINKED: unseen} if unseen else {})
+    return " UNION ALL ".join(
+        f"SELECT object, row_id FROM doubtful_reading WHERE (object, evidence) = ('{obj.name}', '{evidence}')"
+        f" AND row_id NOT IN ({' UNION ALL '.join(rows)})"
+        for evidence, rows in unproven.items()
     )
 
 
@@ -137,6 +162,11 @@ def _find_doubtful(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, ho
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE lost_way (row_id VARCHAR, way INTEGER, object VARCHAR, target VARCHAR)"
     )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE gone_link (row_id VARCHAR, way INTEGER, object VARCHAR, parent_id VARCHAR)"
+    )
+    for gone in _gone_links(obj):
+        connection.execute(f"INSERT INTO gone_link {gone}")
     for way in _lost_ways(obj):
         connection.execute(f"INSERT INTO lost_way {way}")
     if not scalar(connection, "SELECT count(*) FROM lost_way"):
@@ -152,6 +182,22 @@ def _find_doubtful(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, ho
     connection.execute(statement("find_doubtful"), {"hold_moves": hold_moves, "territory": TERRITORY})
 
 
+def _gone_links(obj: CatalogObject) -> Iterator[str]:
+    """Of rows in ``differing``: links that the reading no longer has, to what had not gone before."""
+    for way, path in enumerate(obj.visibility):
+        link, to = path.link or path.book_membership, path.through or TERRITORY
+        if link:
+            there = f"(row_id, {PRESENT}) = (row_id, true)" if path.through else "_state <> 'deleted'"
+            yield (
+                f"SELECT row_id, {way}, '{to}', parent_id"
+                " FROM known_link SEMI JOIN differing USING (row_id)"
+                " SEMI JOIN (FROM known WHERE present) AS served USING (row_id)"
+                " ANTI JOIN fresh_links USING (row_id, list, parent_id)"
+                f" WHERE live AND list = '{link.list}' AND parent_id NOT IN (SELECT row_id FROM snapshot.{quoted(to)}"
+                f" WHERE row_id IN (SELECT parent_id FROM known_link) AND NOT ({there}))"
+            )
+
+
 def _lost_ways(obj: CatalogObject) -> Iterator[str]:
     """Of rows in ``differing``: each way to a territory or parent that is gone, with what the reading names instead."""
     for way, path in enumerate(obj.visibility):
@@ -160,10 +206,7 @@ def _lost_ways(obj: CatalogObject) -> Iterator[str]:
         if link:
             yield (
                 f"SELECT gone.row_id, {way}, '{to}', named.parent_id"
-                f" FROM (SELECT DISTINCT row_id FROM known_link SEMI JOIN differing USING (row_id)"
-                f" SEMI JOIN (FROM known WHERE present) AS served USING (row_id)"
-                f" ANTI JOIN fresh_links USING (row_id, list, parent_id)"
-                f" WHERE live AND list = '{link.list}') AS gone"
+                f" FROM (SELECT DISTINCT row_id FROM gone_link WHERE way = {way}) AS gone"
                 f" LEFT JOIN (FROM fresh_links WHERE list = '{link.list}') AS named USING (row_id)"
             )
         else:
@@ -189,7 +232,7 @@ def _note(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, read_at: da
     connection.execute("INSERT INTO doubtful_reading BY NAME FROM noted")
 
 
-def _resolve(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, rows: str) -> None:
+def _resolve(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, rows: str) -> bool:
     """Forget what was set aside about some rows, because a reading that proves something has come since."""
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE resolved AS SELECT DISTINCT row_id FROM {rows}"
@@ -197,13 +240,14 @@ def _resolve(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, rows: st
         {"object": obj.name},
     )
     if not scalar(connection, "SELECT count(*) FROM resolved"):
-        return
+        return False
     connection.execute(
         f"UPDATE {snapshot_table(obj).name} SET _state = 'live'"
         " WHERE row_id IN (SELECT row_id FROM resolved) AND _state = 'held'"
     )
     _forget_content(connection, obj, "resolved")
     _forget(connection, obj, "resolved")
+    return True
 
 
 def _forget_content(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, rows: str) -> None:

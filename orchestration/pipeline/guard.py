@@ -6,7 +6,6 @@ one with them: so children need no rule of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,8 +14,8 @@ import pyarrow as pa
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog
-from orchestration.pipeline.evidence import accept, targets_now_known
-from orchestration.pipeline.schema import MOVED, UNKNOWN_TARGET, snapshot_table
+from orchestration.pipeline.evidence import accept, now_proven
+from orchestration.pipeline.schema import MOVED, UNKNOWN_TARGET, UNLINKED, snapshot_table
 from orchestration.pipeline.visibility import derive_visibility, objects_in
 from orchestration.pipeline.warehouse import newest_seq, scalar, statement
 
@@ -47,12 +46,19 @@ class Guard:
         return {DOUBTFUL: self.max_share} | ({} if self.moved_share is None else {MOVED: self.moved_share})
 
 
-def is_due(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> bool:
+def accept_proven(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+    """Put readings into the snapshot that what was read since has proven. The caller holds the transaction."""
+    waiting = connection.execute(
+        "SELECT DISTINCT object FROM doubtful_reading WHERE evidence IN (?, ?)", [UNKNOWN_TARGET, UNLINKED]
+    ).fetchall()
+    parts = [now_proven(catalog[name]) for (name,) in waiting if name in catalog]
+    if parts:
+        accept_readings(connection, catalog, " UNION ALL ".join(parts))
+
+
+def is_due(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether the set of doubtful readings has changed since the guard last looked at it."""
-    if scalar(connection, statement("guard_is_due")):
-        return True
-    known = _now_known(connection, catalog)
-    return known is not None and scalar(connection, f"SELECT count(*) FROM ({known})") > 0
+    return scalar(connection, statement("guard_is_due")) > 0
 
 
 def doubtful_losses(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> pa.Table:
@@ -63,7 +69,6 @@ def doubtful_losses(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
     connection.execute("BEGIN TRANSACTION")
     try:
         seq = newest_seq(connection) + 1
-        _accept_known(connection, catalog)
         connection.execute("CREATE OR REPLACE TEMP TABLE changed AS SELECT DISTINCT object, row_id FROM touched")
         derive_visibility(connection, catalog, seq)
         parts = []
@@ -94,7 +99,6 @@ def decide(
 
     Leaves temp table ``trial_loss``. What is held already stays held as long as it makes a difference.
     """
-    _accept_known(connection, catalog)
     connection.register("losses", losses)
     connection.execute("CREATE OR REPLACE TEMP TABLE trial_loss AS FROM losses")
     connection.unregister("losses")
@@ -156,18 +160,3 @@ def record_held(connection: duckdb.DuckDBPyConnection, seq: int, now: datetime, 
         connection.execute(statement("close_held_counts"), bounds)
         connection.execute(statement("open_held_counts"), bounds)
     return changed > 0
-
-
-def _accept_known(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
-    """Readings that named something unknown which is known by now are proven."""
-    known = _now_known(connection, catalog)
-    if known is not None:
-        accept_readings(connection, catalog, known)
-
-
-def _now_known(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> str | None:
-    waiting = connection.execute(
-        "SELECT DISTINCT object FROM doubtful_reading WHERE evidence = ?", [UNKNOWN_TARGET]
-    ).fetchall()
-    names: Sequence[str] = [name for (name,) in waiting if name in catalog]
-    return " UNION ALL ".join(targets_now_known(catalog[name]) for name in names) or None

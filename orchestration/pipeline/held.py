@@ -16,6 +16,7 @@ REASONS = (
     "not returned by the CRM, no delete known",
     "their field or list came back blank",
     "name a territory or parent that is not known",
+    "linked to rows that the CRM no longer returns",
     "read in an older state than known",
     "moved, not announced",
     "stay with their parent",

@@ -200,7 +200,7 @@ DOUBTFUL_READING = _table(
     ("row_id",),
     object="VARCHAR: catalog object",
     row_id="VARCHAR: row",
-    evidence="VARCHAR: why it is doubtful: vanished, blanked, unknown target, outdated, or moved",
+    evidence="VARCHAR: why it is doubtful: vanished, blanked, unknown target, unlinked, outdated, or moved",
     read_at="TIMESTAMP: when the answer was asked for, to the microsecond",
     held_since="TIMESTAMP: when the guard first held it; NULL while it is not held",
     weighed="BOOLEAN: whether the guard has looked at this reading",
@@ -265,6 +265,7 @@ FIXED_TABLES = (
 VANISHED = "vanished"
 BLANKED = "blanked"
 UNKNOWN_TARGET = "unknown target"
+UNLINKED = "unlinked"
 MOVED = "moved"
 """Why a reading is set aside, as the statement ``find_doubtful`` says as well."""
 DOUBTFUL = "doubtful"

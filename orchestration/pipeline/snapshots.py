@@ -82,8 +82,10 @@ def merge_batch(
 ) -> MergeResult:
     """Store a batch and note what it touches. The caller holds the transaction."""
     _stage(connection, obj, batch)
-    if not obj.dimension:
-        set_aside_doubtful(connection, obj, batch.read_at, hold_moves=hold_moves)
+    asked = [] if obj.dimension else set_aside_doubtful(connection, obj, batch.read_at, hold_moves=hold_moves)
+    store_requests(
+        connection, (ReadRequest.row(name, row_id, "is missing from a list") for name, row_id in asked), utc_now()
+    )
     revived = _ids(connection, statement("rows_coming_back"), {"object": obj.name})
     changed = _replace_changed(connection, obj, batch)
     gone = _mark_missing(connection, obj, batch)

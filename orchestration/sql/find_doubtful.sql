@@ -18,6 +18,8 @@ SELECT row_id, differing._content,
        CASE WHEN blanked THEN 'blanked'
             WHEN unknown THEN 'unknown target'
             WHEN differing.ModId < known.was_ModId THEN 'outdated'
+            -- To be read themselves before they prove anything.
+            WHEN row_id IN (SELECT row_id FROM gone_link) THEN 'unlinked'
             WHEN $hold_moves THEN 'moved' END AS evidence
 FROM verdict
 JOIN differing USING (row_id)

@@ -13,6 +13,7 @@ SELECT territory, any_value(known.name) AS name, min(since) AS since, count(*) A
        count(*) FILTER (evidence = 'vanished') AS vanished,
        count(*) FILTER (evidence = 'blanked') AS blanked,
        count(*) FILTER (evidence = 'unknown target') AS unknown_target,
+       count(*) FILTER (evidence = 'unlinked') AS unlinked,
        count(*) FILTER (evidence = 'outdated') AS outdated,
        count(*) FILTER (evidence = 'moved') AS moved,
        count(*) FILTER (evidence IS NULL) AS with_parent,

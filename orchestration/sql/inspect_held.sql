@@ -4,6 +4,7 @@ SELECT coalesce(territory.name, held.territory) AS territory, held.object, min(s
        count(*) FILTER (evidence = 'vanished') AS vanished,
        count(*) FILTER (evidence = 'blanked') AS blanked,
        count(*) FILTER (evidence = 'unknown target') AS unknown_target,
+       count(*) FILTER (evidence = 'unlinked') AS unlinked,
        count(*) FILTER (evidence = 'outdated') AS outdated,
        count(*) FILTER (evidence = 'moved') AS moved,
        count(*) FILTER (evidence IS NULL) AS with_parent

@@ -74,6 +74,31 @@ def test_links_that_go_while_others_stay_are_published(pipeline: GuardedPipeline
     assert pipeline.held() == {}
 
 
+def test_links_to_rows_out_of_sight_stay_with_them_and_come_back_with_them(pipeline: GuardedPipeline) -> None:
+    """Each contact is linked to T2 as well, where it stays in sight; its list lacks the account that vanished."""
+    contacts = [f"C-{account}" for account in ALL]
+    for account, contact in zip(ALL, contacts, strict=True):
+        pipeline.put("Contact", contact, AccountId="T2-00", _links={"ListOfAccount": (account, "T2-00")})
+    pipeline.tell("Contact", contacts, "WriteRecordNew")
+    pipeline.run()
+    gone = {account: pipeline.crm.tables["Account"].pop(account) for account in ALL}
+    for contact in contacts:
+        pipeline.put("Contact", contact, _links={"ListOfAccount": ("T2-00",)})
+    pipeline.tell("Contact", contacts)  # nobody has asked for the accounts yet
+    pipeline.run()
+    assert set(contacts) <= pipeline.visible("T1", "contact")
+    assert {pipeline.held()[contact] for contact in contacts} == {"unlinked"}
+    assert {pipeline.held()[account] for account in ALL} == {"vanished"}
+    # An event about the accounts alone: their contacts are asked for as well.
+    pipeline.crm.tables["Account"].update(gone)  # type: ignore[arg-type]
+    for account, contact in zip(ALL, contacts, strict=True):
+        pipeline.put("Contact", contact, _links={"ListOfAccount": (account, "T2-00")})
+    pipeline.tell("Account", ALL)
+    pipeline.run()
+    assert pipeline.held() == {}
+    assert pipeline.query("SELECT count(*) FROM territory_delta WHERE operation = 'delete'") == [(0,)]
+
+
 def test_rows_that_vanish_are_held_with_what_hangs_on_them_and_everything_else_is_published(
     pipeline: GuardedPipeline,
 ) -> None:

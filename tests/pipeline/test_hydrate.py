@@ -17,10 +17,11 @@ from orchestration.crm.client import Found
 from orchestration.crm.errors import CrmNoAccess, CrmRefused
 from orchestration.crm.rows import Defect
 from orchestration.crm.services import DeletedItem
+from orchestration.pipeline.guard import accept_proven
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse, Reconcile, poll
 from orchestration.pipeline.requests import ReadRequest, store_requests
-from orchestration.pipeline.warehouse import open_warehouse, utc_now
+from orchestration.pipeline.warehouse import open_warehouse, transaction, utc_now
 from orchestration.settings import PipelineSettings
 from tests.pipeline.fake_crm import FakeCrm
 
@@ -61,6 +62,8 @@ class Bench:
         for obj in CATALOG:
             hydrate(self.open, self.crm, CATALOG, obj)  # type: ignore[arg-type]
         hydrate_remaining(self.open, self.crm, CATALOG)  # type: ignore[arg-type]
+        with self.open() as connection, transaction(connection):
+            accept_proven(connection, CATALOG)
 
     def states(self, obj: str) -> dict[str, str]:
         return dict(self.query(f'SELECT row_id, _state FROM snapshot."{obj}"'))
