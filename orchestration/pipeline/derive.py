@@ -16,7 +16,7 @@ import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.guard import Guard, accept_proven, decide, doubtful_losses, is_due, record_held
+from orchestration.pipeline.guard import Guard, accept_proven, decide, doubtful_losses, has_doubts, is_due, record_held
 from orchestration.pipeline.schema import PRESENT, snapshot_table
 from orchestration.pipeline.views import body_expression
 from orchestration.pipeline.visibility import derive_visibility, objects_in
@@ -55,9 +55,11 @@ def derive(
         raise ReadsPendingError(
             f"{pending} reads from the CRM are not done, so nothing was published. Run the job again: it goes on there."
         )
-    with transaction(connection):
-        accept_proven(connection, catalog)
-    losses = doubtful_losses(connection, catalog) if is_due(connection) else None
+    guarded = has_doubts(connection)
+    if guarded:
+        with transaction(connection):
+            accept_proven(connection, catalog)
+    losses = doubtful_losses(connection, catalog) if guarded and is_due(connection) else None
     with transaction(connection):
         seq = newest_seq(connection) + 1
         if losses is not None:
@@ -66,7 +68,7 @@ def derive(
         derive_visibility(connection, catalog, seq)
         new_or_ended = _derive_content(connection, catalog, seq)
         connection.execute(statement("delta"))
-        told = record_held(connection, seq, now, decided=losses is not None)
+        told = guarded and record_held(connection, seq, now, decided=losses is not None)
         return _record_publication(connection, seq, as_of, now, new_or_ended, told)
 
 

@@ -46,6 +46,11 @@ class Guard:
         return {DOUBTFUL: self.max_share} | ({} if self.moved_share is None else {MOVED: self.moved_share})
 
 
+def has_doubts(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether there is anything that the guard has to look at: seldom."""
+    return scalar(connection, "SELECT (SELECT count(*) FROM doubtful_reading) + (SELECT count(*) FROM held_row)") > 0
+
+
 def accept_proven(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
     """Put readings into the snapshot that what was read since has proven. The caller holds the transaction."""
     waiting = connection.execute(

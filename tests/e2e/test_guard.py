@@ -121,7 +121,7 @@ def test_sight_of_a_territory_is_lost_and_comes_back_and_nothing_was_ever_delete
     assert "nothing_held" in printed
     assert "release_held_publication" in printed
     assert set(guarded.held()) == {guarded.names[lost]}
-    assert guarded.evidence(lost) == {"vanished"}
+    assert guarded.evidence(lost) == {"vanished", "unlinked"}
     guarded.expect(elsewhere)
     guarded.edit(elsewhere, "edited once more")
     guarded.sync()
