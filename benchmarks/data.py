@@ -20,7 +20,8 @@ import duckdb
 from crm_simulator import vocabulary
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.catalog import AUDIT_FIELDS, Catalog, CatalogObject, FieldType, VisibilityPath, load_catalog
-from orchestration.pipeline.derive import Guard, derive
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.schema import link_table, quoted, snapshot_table
 from orchestration.pipeline.warehouse import open_warehouse

@@ -31,6 +31,8 @@ Kind = Literal[
     "illegal_character",
     "no_rows",
     "wrong_clock",
+    "empty_list",
+    "half_list",
 ]
 
 

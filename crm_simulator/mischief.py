@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from lxml import etree
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -128,6 +129,25 @@ def _wrong_clock(answer: Answer, order: FaultOrder) -> Answer:
     return replace(answer, content=re.sub(rb"(CurrentServerTime>)([^<]+)<", moved, answer.content, count=1))
 
 
+def _with_rows(share: int) -> Callable[[Answer, FaultOrder], Answer]:
+    """A sound last page with every ``share``-th row (0: none): what a time-out in the CRM's own database looks like."""
+
+    def spoiled(answer: Answer, order: FaultOrder) -> Answer:
+        root = etree.fromstring(answer.content)
+        for rows in root.iter("{*}*"):
+            if not etree.QName(rows).localname.startswith("ListOf"):
+                continue
+            for index, row in enumerate(list(rows)):
+                if not share or index % share:
+                    rows.remove(row)
+            if rows.get("lastpage") is not None:
+                rows.set("lastpage", "true")
+            break
+        return replace(answer, content=etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
+
+    return spoiled
+
+
 _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "truncated": lambda answer, _: replace(answer, content=answer.content[: len(answer.content) // 2]),
     "empty": lambda answer, _: replace(answer, content=b""),
@@ -146,4 +166,6 @@ _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "illegal_character": _illegal_character,
     "no_rows": _no_rows,
     "wrong_clock": _wrong_clock,
+    "empty_list": _with_rows(0),
+    "half_list": _with_rows(2),
 }

@@ -141,7 +141,7 @@ class QueryPages:
             columns=[
                 column(field.element(tagged), field.type, self._crm.getter(kind, field.name))
                 for field in kind.fields
-                if field.name in asked
+                if field.name in asked and field.name not in self._crm.sight.fields[kind.name]
             ],
             node=criteria[0] if len(criteria) == 1 else Joined("AND", tuple(criteria)) if criteria else None,
             sorts=tuple(sort for _, sort in sorted(sorts, key=lambda entry: entry[0])),

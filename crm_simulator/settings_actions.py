@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from crm_simulator.bodies import Body, ObjectName, territory_id
 from crm_simulator.crm import RETENTION_DAYS, Crm, Touched
-from crm_simulator.lookup import live_record
+from crm_simulator.lookup import ChangeError, live_record
+from crm_simulator.schema import OBJECTS
 from crm_simulator.sight import Answer
 
 _TEN_YEARS_SECONDS = 10 * 365 * 86_400
@@ -68,7 +69,7 @@ class SetLimits(Body):
 
 
 class Visibility(Body):
-    """Hide rows of an object, a whole object, or a territory's accounts and all below them; or restore sight.
+    """Hide rows of an object, a field of it, a whole object, or a territory's accounts and all below; or restore sight.
 
     ``answer`` is what queries of a hidden object get: no rows, access denied, or a service that is not available.
     With ``seen`` and nothing named, the user sees everything again.
@@ -76,14 +77,17 @@ class Visibility(Body):
 
     object: ObjectName | None = None
     ids: list[str] | None = None
+    field: str | None = None
     territory: str | None = None
     answer: Answer = "empty"
     seen: bool = False
 
     @model_validator(mode="after")
     def _one_choice(self) -> Visibility:
-        if self.ids is not None and self.object is None:
-            raise ValueError("`ids` need their `object`")
+        if (self.ids is not None or self.field is not None) and self.object is None:
+            raise ValueError("`ids` and `field` need their `object`")
+        if self.ids is not None and self.field is not None:
+            raise ValueError("name ids or a field, not both")
         if self.object is not None and self.territory is not None:
             raise ValueError("name an object or a territory, not both")
         if self.object is None and self.territory is None and not self.seen:
@@ -95,6 +99,11 @@ class Visibility(Body):
         if self.territory is not None:
             change = sight.territories.discard if self.seen else sight.territories.add
             change(territory_id(crm, self.territory))
+        elif self.object is not None and self.field is not None:
+            if self.field not in OBJECTS[self.object].by_name:
+                raise ChangeError(f"{self.object} has no field {self.field}")
+            fields = sight.fields[self.object]
+            (fields.discard if self.seen else fields.add)(self.field)
         elif self.object is not None and self.ids is not None:
             for id_ in self.ids:
                 live_record(crm, self.object, id_)
@@ -112,4 +121,5 @@ class Visibility(Body):
             "rows": {name: sorted(ids) for name, ids in sight.rows.items() if ids},
             "objects": dict(sight.objects),
             "territories": sorted(sight.territories),
+            "fields": {name: sorted(fields) for name, fields in sight.fields.items() if fields},
         }

@@ -13,13 +13,15 @@ Answer = Literal["empty", "denied", "unavailable"]
 
 
 class Sight:
-    """Rules that hide single rows, whole objects, or a territory's accounts with all that hangs on them."""
+    """Rules that hide rows, whole objects, single fields, or a territory's accounts with all that hangs on them."""
 
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
         self.rows: defaultdict[str, set[str]] = defaultdict(set)
         self.objects: dict[str, Answer] = {}
         self.territories: set[str] = set()
+        self.fields: defaultdict[str, set[str]] = defaultdict(set)
+        """By object: fields that come back blank, whatever they hold."""
 
     @property
     def limited(self) -> bool:
@@ -30,6 +32,7 @@ class Sight:
         self.rows.clear()
         self.objects.clear()
         self.territories.clear()
+        self.fields.clear()
 
     def sees(self, object_name: str, record: Record) -> bool:
         """Whether a live record is in sight."""

@@ -15,7 +15,8 @@ from delta_service.store import errors as store
 from orchestration.catalog import CatalogError
 from orchestration.crm import errors as crm
 from orchestration.pipeline import derive
-from orchestration.pipeline.alignment import AlignmentFileError
+from orchestration.pipeline.alignment_file import AlignmentFileError
+from orchestration.pipeline.decisions import NothingHeldError
 from orchestration.pipeline.rebuild import UnknownTerritoryError
 from orchestration.pipeline.storage import StorageError
 from orchestration.pipeline.warehouse import WarehouseBusyError
@@ -23,6 +24,12 @@ from orchestration.settings import SettingsError
 
 _STORE_BROKEN = (
     "Run rebuild_delta_store: it replaces the delta store's content by the warehouse's. Devices keep working."
+)
+
+HELD = (
+    "Devices keep these rows as they were; everything else is published. Look in the CRM whether the integration user"
+    " still sees them. What comes back or is proven resolves by itself. Run release_held_publication with a reason if"
+    " the loss is meant, or reject_held_publication once the CRM is mended: the rows are read again."
 )
 
 ADVICE: Mapping[type[BaseException], str] = {
@@ -42,8 +49,8 @@ ADVICE: Mapping[type[BaseException], str] = {
     crm.CrmError: "Run preflight: it says what the pod allows.",
     CatalogError: "Mend the object catalog at the line that the message names, then restart the code server.",
     SettingsError: "Set the environment variable that the message names to a value it allows, then restart.",
-    derive.PublicationHeldError: "Look at the territories in the message. If the change is meant, run"
-    " release_held_publication with a reason; if not, mend the CRM and run reject_held_publication.",
+    NothingHeldError: "Open the check nothing_held of territory_deltas, or run python -m orchestration.inspect held,"
+    " and name what it lists.",
     derive.NothingReadError: "Run full_load.",
     derive.ReadsPendingError: "Run the job again: it goes on there. If reads stay undone, run preflight.",
     WarehouseBusyError: "Let the other process end (or end it), then run again. The file needs no repair.",

@@ -114,6 +114,12 @@ class CatalogObject(_Model):
         """Names of the objects this one becomes visible through, each once, in catalog order."""
         return tuple(dict.fromkeys(path.through for path in self.visibility if path.through))
 
+    @property
+    def way_fields(self) -> tuple[str, ...]:
+        """Fields by which a row reaches a territory or a parent, each once."""
+        fields = (path.territory_field or path.field for path in self.visibility)
+        return tuple(dict.fromkeys(field for field in fields if field))
+
     @cached_property
     def members(self) -> dict[str, str]:
         """Served JSON member for each field, in order (without the leading ``<object>Id``)."""

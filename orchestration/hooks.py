@@ -1,11 +1,10 @@
-"""Telling people of failed runs and held publications, by webhook.
+"""Telling people of failed runs and held rows, by webhook.
 
 An alert holds names, numbers and our own errors' messages, which hold no personal data; of any other error, its kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +13,8 @@ import dagster as dg
 import httpx
 import orjson
 
-from orchestration.advice import ADVICE, NOTE, UNKNOWN, what_to_do
-from orchestration.pipeline.derive import PublicationHeldError
+from orchestration.advice import ADVICE, HELD, NOTE, UNKNOWN, what_to_do
+from orchestration.assets.held import NOTHING_HELD
 from orchestration.settings import AlertSettings
 from orchestration.tenancy import TENANT, is_own, own_runs
 
@@ -58,6 +57,25 @@ class Told:
         return orjson.dumps(asdict(self)).decode()
 
 
+@dataclass(frozen=True)
+class ToldHeld:
+    """The cursor of the sensor for held rows: the check that was last looked at, how many rows were told of, and when.
+
+    Times are seconds since 1970.
+    """
+
+    checked_at: float = 0.0
+    rows: int = 0
+    at: float = 0.0
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> ToldHeld:
+        return cls(**orjson.loads(cursor)) if cursor else cls()
+
+    def dump(self) -> str:
+        return orjson.dumps(asdict(self)).decode()
+
+
 def cause_of(instance: dg.DagsterInstance, run_id: str) -> Cause:
     """From the first failed step; a run that was killed, or never started, has none."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
@@ -77,9 +95,8 @@ def cause_of(instance: dg.DagsterInstance, run_id: str) -> Cause:
 
 def alert(settings: AlertSettings, run: dg.DagsterRun, cause: Cause, failed_at: float) -> dict[str, Any]:
     """The JSON that is posted."""
-    held = cause.kind == PublicationHeldError.__name__
     return {
-        "kind": "held publication" if held else "failed run",
+        "kind": "failed run",
         "run_id": run.run_id,
         **({"tenant": TENANT} if TENANT else {}),
         "job": run.job_name,
@@ -92,9 +109,7 @@ def alert(settings: AlertSettings, run: dg.DagsterRun, cause: Cause, failed_at: 
     }
 
 
-def tell(
-    context: dg.SensorEvaluationContext, wanted: Callable[[Cause], bool], now: datetime
-) -> dg.SensorResult | dg.SkipReason:
+def tell(context: dg.SensorEvaluationContext, now: datetime) -> dg.SensorResult | dg.SkipReason:
     """Post what failed since the last tick. What could not be posted is tried again at the next tick, in order."""
     settings = AlertSettings.from_environment()
     if settings.webhook_url is None:
@@ -115,7 +130,7 @@ def tell(
         run = instance.get_run_by_id(entry.run_id)
         cause = cause_of(instance, entry.run_id) if run and is_own(run) else None
         at = told.at
-        if run and cause and wanted(cause) and not _told_lately(instance, told, run, cause, now):
+        if run and cause and not _told_lately(instance, told, run, cause, now):
             problem = _post(settings.webhook_url, alert(settings, run, cause, entry.timestamp))
             if problem:
                 reason = f"{posted} alerts sent; the next could not be, and will be tried again: {problem}"
@@ -128,8 +143,6 @@ def tell(
 
 
 def _name(run: dg.DagsterRun, cause: Cause) -> str:
-    if cause.kind == PublicationHeldError.__name__:
-        return cause.kind  # whichever job meets it, it is the same one
     return f"{run.job_name} {cause.step} {cause.kind}"
 
 
@@ -140,6 +153,72 @@ def _told_lately(instance: dg.DagsterInstance, told: Told, run: dg.DagsterRun, c
         return False
     success = own_runs(run.job_name, [dg.DagsterRunStatus.SUCCESS], updated_after=datetime.fromtimestamp(when, UTC))
     return not instance.get_run_records(success, limit=1)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check of what is held; ``at`` is in seconds since 1970."""
+
+    run: dg.DagsterRun
+    result: dg.AssetCheckEvaluation
+    at: float
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return {name: entry.value for name, entry in self.result.metadata.items()}
+
+    @property
+    def rows(self) -> int:
+        return int(self.numbers["held_rows"])
+
+
+def held_alert(settings: AlertSettings, checked: Checked) -> dict[str, Any]:
+    """The JSON that is posted when rows are held."""
+    check = f"assets/{'/'.join(NOTHING_HELD.asset_key.path)}?view=checks&checkDetail={NOTHING_HELD.name}"
+    return {
+        "kind": "held rows",
+        "run_id": checked.run.run_id,
+        **({"tenant": TENANT} if TENANT else {}),
+        "job": checked.run.job_name,
+        "rows": checked.rows,
+        "territories": checked.numbers["held_territories"],
+        "held_since": checked.numbers["held_since"],
+        "message": checked.result.description,
+        "what_to_do": HELD,
+        "url": f"{settings.ui_url}/{check}" if settings.ui_url else None,
+    }
+
+
+def tell_held_rows(context: dg.SensorEvaluationContext, now: datetime) -> dg.SensorResult | dg.SkipReason:
+    """Post that rows are held: when that begins, when there are more of them, and again each six hours."""
+    settings = AlertSettings.from_environment()
+    if settings.webhook_url is None:
+        return dg.SkipReason("ALERT_WEBHOOK_URL is not set")
+    told = ToldHeld.parse(context.cursor)
+    newest = _newest_check(context.instance)
+    if newest is None or newest.at == told.checked_at:
+        return dg.SkipReason("nothing new was checked")
+    rows = newest.rows
+    if not rows:
+        return dg.SensorResult(skip_reason="nothing is held", cursor=ToldHeld(newest.at).dump())
+    due = rows > told.rows or now.timestamp() >= told.at + SAY_AGAIN_AFTER.total_seconds()
+    if due:
+        problem = _post(settings.webhook_url, held_alert(settings, newest))
+        if problem:
+            return dg.SkipReason(f"the alert could not be sent, and will be tried again: {problem}")
+    at = now.timestamp() if due else told.at
+    return dg.SensorResult(skip_reason=f"{rows} rows are held", cursor=ToldHeld(newest.at, rows, at).dump())
+
+
+def _newest_check(instance: dg.DagsterInstance) -> Checked | None:
+    """Where the newest run that checks this has not come to it yet, there is nothing to tell."""
+    record = instance.get_latest_asset_check_evaluation_record(NOTHING_HELD.key)
+    event = record.event.dagster_event if record and record.event else None
+    result = event.event_specific_data if event else None
+    run = instance.get_run_by_id(record.run_id) if record else None
+    if record is None or record.event is None or run is None or not isinstance(result, dg.AssetCheckEvaluation):
+        return None
+    return Checked(run, result, record.event.timestamp)
 
 
 def _post(url: str, body: dict[str, Any]) -> str | None:
@@ -163,13 +242,13 @@ _STATUS = (
     description="Posts each failed run to ALERT_WEBHOOK_URL; one that fails again in the same way, each six hours.",
 )
 def alert_failed_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    return tell(context, lambda cause: cause.kind != PublicationHeldError.__name__, datetime.now(UTC))
+    return tell(context, datetime.now(UTC))
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=_STATUS,
-    description="Posts to ALERT_WEBHOOK_URL that the mass-delete guard holds a publication, until somebody decides.",
+    description="Posts to ALERT_WEBHOOK_URL that the guard holds rows: at once, when it holds more, each six hours.",
 )
 def alert_held_publications(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    return tell(context, lambda cause: cause.kind == PublicationHeldError.__name__, datetime.now(UTC))
+    return tell_held_rows(context, datetime.now(UTC))

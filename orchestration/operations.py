@@ -1,20 +1,31 @@
 """What an operator does by hand, as jobs: look before a load or a re-alignment, release what is held, tidy up."""
 
+import getpass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import duckdb
+from pydantic import Field
 
 from orchestration.advice import advised
-from orchestration.assets.policy import WRITER_POOL
+from orchestration.assets.checks import publish_soundly
+from orchestration.assets.policy import PUBLICATION_TAG, WRITER_POOL
+from orchestration.catalog import Catalog
 from orchestration.due import last_poll
 from orchestration.pipeline import alignment
+from orchestration.pipeline.alignment_file import AlignmentFileError, read_alignment
 from orchestration.pipeline.backup import BackupError, Manifest, create_backup
 from orchestration.pipeline.compact import Retention, compact
-from orchestration.pipeline.derive import reject_held, release_held
+from orchestration.pipeline.decisions import Decided, Decision, NothingHeldError, reject, release
+from orchestration.pipeline.hydrate import hydrate_remaining
 from orchestration.pipeline.preflight import Verdict, as_markdown, preflight
+from orchestration.pipeline.rebuild import UnknownTerritoryError
 from orchestration.pipeline.replicate import replicate
-from orchestration.pipeline.warehouse import transaction, utc_now
+from orchestration.pipeline.report import touched_report
+from orchestration.pipeline.warehouse import scalar, transaction, utc_now
+from orchestration.pipeline.wording import called
 from orchestration.resources.crm import CrmResource
 from orchestration.resources.delta_store import DeltaStoreResource
 from orchestration.resources.warehouse import WarehouseResource
@@ -47,7 +58,7 @@ def preflight_job() -> None:
 
 
 class AlignmentConfig(dg.Config):
-    """``file``: CSV with the columns account, from, to. ``announce``: let these moves pass the mass-delete guard."""
+    """``file``: CSV with the columns account, from, to. ``announce``: let these moves pass the guard."""
 
     file: str
     announce: bool = False
@@ -58,14 +69,16 @@ class AlignmentConfig(dg.Config):
 @advised
 def work_out_alignment(context: dg.OpExecutionContext, config: AlignmentConfig, warehouse: WarehouseResource) -> None:
     """Work out what an alignment file would move, changing nothing; announce it if asked to."""
-    if config.announce and not config.reason:
+    if config.announce and not config.reason.strip():
         raise dg.Failure("An announcement needs a reason.", allow_retries=False)
     with warehouse.open() as connection:
         try:
-            moves = alignment.read_alignment(connection, warehouse.catalog, Path(config.file))
-        except (alignment.AlignmentFileError, OSError) as error:
+            moves = read_alignment(connection, warehouse.catalog, Path(config.file))
+        except (AlignmentFileError, OSError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        report = alignment.as_markdown(alignment.dry_run(connection, warehouse.catalog, moves))
+        effects = alignment.dry_run(connection, warehouse.catalog, moves)
+        verdicts = alignment.judge(connection, warehouse.catalog, moves, warehouse.guard, utc_now())
+        report = alignment.as_markdown(effects, verdicts, announced=config.announce)
         if config.announce:
             alignment.announce(connection, moves, config.reason, utc_now())
     context.add_output_metadata({"report": dg.MetadataValue.md(report), "accounts": len(moves)})
@@ -80,28 +93,57 @@ def dry_run_alignment() -> None:
     work_out_alignment()
 
 
-class ReleaseConfig(dg.Config):
-    """``reason`` is kept with the release."""
+class DecisionConfig(dg.Config):
+    """About what is held: everything, or some territories (ids or names), or one object of the catalog.
+
+    ``reason`` and ``decided_by`` (default: the user whose process runs the job) are kept with the decision.
+    """
 
     reason: str
+    territories: list[str] = Field(default_factory=list, description="ids or names; empty means all")
+    object: str = Field(default="", description="of this object only, such as account")
+    decided_by: str = ""
+
+    def decision(self) -> Decision:
+        """Raises ``Failure`` for a blank reason."""
+        try:
+            return Decision(self.reason, self.decided_by or getpass.getuser(), self.territories, self.object or None)
+        except ValueError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
 
 
 @dg.op(pool=WRITER_POOL)
 @advised
-def release_held_rows(context: dg.OpExecutionContext, config: ReleaseConfig, warehouse: WarehouseResource) -> None:
-    """Let the change that the mass-delete guard stopped pass with the next sync."""
-    with warehouse.open() as connection, transaction(connection):
-        try:
-            losses = release_held(connection, config.reason, utc_now())
-        except ValueError as error:
-            raise dg.Failure(f"{error}: there is nothing to release.", allow_retries=False) from error
-    for loss in losses:
-        context.log.info("Released: %d of %d rows may leave %s", loss.deletes, loss.rows, loss.territory)
+def release_held_rows(
+    context: dg.OpExecutionContext,
+    config: DecisionConfig,
+    warehouse: WarehouseResource,
+    crm: CrmResource,
+    delta_store_file: DeltaStoreResource,
+) -> None:
+    """Let rows that the guard holds go, and publish that at once."""
+    decision = config.decision()
+    with warehouse.open() as connection:
+        decided = _decided(connection, warehouse, decision, release)
+        pending = scalar(connection, "SELECT count(*) FROM read_requests")
+    if pending:
+        # Left by a run that was killed: a publication would claim more than was read.
+        hydrate_remaining(warehouse.open, crm.client, warehouse.catalog, hold_moves=warehouse.guard.holds_moves)
+    with warehouse.open() as connection, delta_store_file.writer() as writer:
+        published = publish_soundly(context, connection, warehouse)
+        replicate(connection, warehouse.catalog, writer)
+        report = touched_report(connection, published.seq) if published else "Nothing changed for any device."
+    if published:
+        context.instance.add_run_tags(context.run_id, {PUBLICATION_TAG: str(published.seq)})
+    context.add_output_metadata({"report": dg.MetadataValue.md(report), "rows": sum(one.rows for one in decided)})
+    for one in decided:
+        context.log.info("Released: %d rows of %s", one.rows, called(one.territory, one.name))
+    context.log.info("%s", report)
 
 
 @dg.job(
     tags=RUN_TAGS,
-    description="Publish with the next sync what the mass-delete guard holds. Needs a reason, which is kept.",
+    description="Publish what the guard holds: all, some territories, or one object. Needs a reason, which is kept.",
 )
 def release_held_publication() -> None:
     release_held_rows()
@@ -109,21 +151,34 @@ def release_held_publication() -> None:
 
 @dg.op(pool=WRITER_POOL)
 @advised
-def reject_held_rows(context: dg.OpExecutionContext, warehouse: WarehouseResource) -> None:
-    """Ask for every row of the held change again, for the day when the CRM answered wrongly and is mended."""
-    with warehouse.open() as connection, transaction(connection):
-        try:
-            rows = reject_held(connection, utc_now())
-        except ValueError as error:
-            raise dg.Failure(f"{error}: there is nothing to reject.", allow_retries=False) from error
-    context.log.info("%d rows will be read again by the next sync", rows)
+def reject_held_rows(context: dg.OpExecutionContext, config: DecisionConfig, warehouse: WarehouseResource) -> None:
+    """Ask for held rows again, for the day when the CRM answered wrongly and is mended."""
+    decision = config.decision()
+    with warehouse.open() as connection:
+        decided = _decided(connection, warehouse, decision, reject)
+    for one in decided:
+        context.log.info("%d rows of %s will be read again by the next sync", one.rows, called(one.territory, one.name))
 
 
 @dg.job(
-    tags=RUN_TAGS, description="Do not publish what the mass-delete guard holds: the next sync reads those rows again."
+    tags=RUN_TAGS,
+    description="Do not publish what the guard holds: the next sync reads those rows again. Needs a reason.",
 )
 def reject_held_publication() -> None:
     reject_held_rows()
+
+
+def _decided(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: WarehouseResource,
+    decision: Decision,
+    decide: Callable[[duckdb.DuckDBPyConnection, Catalog, Decision, datetime], list[Decided]],
+) -> list[Decided]:
+    try:
+        with transaction(connection):
+            return decide(connection, warehouse.catalog, decision, utc_now())
+    except (NothingHeldError, UnknownTerritoryError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 @dg.op(pool=WRITER_POOL)

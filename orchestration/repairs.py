@@ -49,13 +49,13 @@ def replay_events(
         "The window has %d events, of which %d were not known; %d rows are read again",
         replayed.events, replayed.events_new, replayed.requests,
     )  # fmt: skip
-    changed = 0
+    changed, hold_moves = 0, warehouse.guard.holds_moves
     for obj in warehouse.catalog:
-        result = hydrate(warehouse.open, crm.client, warehouse.catalog, obj)
+        result = hydrate(warehouse.open, crm.client, warehouse.catalog, obj, hold_moves=hold_moves)
         changed += result.changed + result.deleted + result.lost
-    hydrate_remaining(warehouse.open, crm.client, warehouse.catalog)
+    hydrate_remaining(warehouse.open, crm.client, warehouse.catalog, hold_moves=hold_moves)
     with warehouse.open() as connection, delta_store_file.writer() as writer:
-        published = publish_soundly(connection, warehouse)
+        published = publish_soundly(context, connection, warehouse)
         replicate(connection, warehouse.catalog, writer)
         report = touched_report(connection, published.seq) if published else "Nothing changed for any device."
     context.add_output_metadata(
@@ -102,7 +102,7 @@ def rederive_territories(
         if not ids:
             raise dg.Failure("Name territories, or a parent territory, in the run config.", allow_retries=False)
         rows = touch_territories(connection, ids)
-        published = publish_soundly(connection, warehouse)
+        published = publish_soundly(context, connection, warehouse)
         with transaction(connection):
             mended = mend_heads(connection, ids)
         replicate(connection, warehouse.catalog, writer, full_copy=mended > 0)

@@ -18,6 +18,7 @@ from orchestration.crm.settings import CrmSettings
 from orchestration.due import SensorState, due_by_probe, due_by_untracked, due_without_asking, last_poll
 from orchestration.jobs import census, full_load, sweep, sync
 from orchestration.liveness import end_runs_without_process
+from orchestration.pipeline.wording import age_in_words
 from orchestration.settings import PipelineSettings
 from orchestration.stream import stream
 from orchestration.tenancy import own_runs, require_location
@@ -61,7 +62,8 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
             state = state.after_failure(record.dagster_run.run_id, record.end_time or now.timestamp())
             if wait := state.waits(now.timestamp()):
                 return dg.SensorResult(
-                    skip_reason=f"the last run failed; next try in {wait:.0f} s", cursor=state.dump()
+                    skip_reason=f"the last run failed; next try in {wait:.0f} s{_read_until(context.instance, now)}",
+                    cursor=state.dump(),
                 )
     last = last_poll(context.instance)
     due = due_without_asking(last, now, settings)
@@ -76,7 +78,10 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
             if reason is None:
                 reason, state = due_by_untracked(crm_client(), load_catalog(), last, state, now)
         except CrmError as error:
-            return dg.SensorResult(skip_reason=f"the CRM cannot be asked: {error}", cursor=state.dump())
+            return dg.SensorResult(
+                skip_reason=f"the CRM cannot be asked: {error}{_read_until(context.instance, now)}",
+                cursor=state.dump(),
+            )
         if reason is None:
             return dg.SensorResult(skip_reason="nothing new in the CRM", cursor=state.dump())
         due = sync.name, reason
@@ -89,6 +94,14 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
 def newest_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     """The newest run of each job that reads the CRM."""
     return [record for job in READING_JOBS for record in instance.get_run_records(own_runs(job.name), limit=1)]
+
+
+def _read_until(instance: dg.DagsterInstance, now: datetime) -> str:
+    """How far behind the CRM devices are at this moment, for a sentence's end."""
+    last = last_poll(instance)
+    if last is None:
+        return ""
+    return f"; the CRM was read up to {last.watermark:%Y-%m-%d %H:%M:%S} UTC, {age_in_words(now - last.watermark)} ago"
 
 
 @cache

@@ -27,6 +27,9 @@ class PipelineSettings:
     reload_after_days: int = 25
     guard_max_share: float = 0.30
     guard_min_rows: int = 50
+    guard_window_hours: float = 24
+    guard_moved_share: float | None = None
+    """None: moves that the CRM proves are never held."""
     history_days: int = 400
     body_hours: int = 48
     census_link_rows: int = 20_000
@@ -67,6 +70,10 @@ class PipelineSettings:
             lag_seconds=int(_number("SYNC_LAG_SECONDS", cls.lag_seconds, 0, 600)),
             guard_max_share=_number("DELTA_GUARD_MAX_SHARE", cls.guard_max_share, 0, 1),
             guard_min_rows=int(_number("DELTA_GUARD_MIN_ROWS", cls.guard_min_rows, 1, 10**9)),
+            guard_window_hours=_number("DELTA_GUARD_WINDOW_HOURS", cls.guard_window_hours, 0, 24 * 60),
+            guard_moved_share=(
+                _number("DELTA_GUARD_MOVED_SHARE", 1, 0, 1) if os.environ.get("DELTA_GUARD_MOVED_SHARE") else None
+            ),
             history_days=int(_number("DELTA_HISTORY_DAYS", cls.history_days, 1, 36_500)),
             body_hours=int(_number("DELTA_BODY_HOURS", cls.body_hours, 1, 24 * 365)),
             census_link_rows=int(_number("CENSUS_LINK_ROWS", cls.census_link_rows, 0, 10**9)),

@@ -13,7 +13,8 @@ import dagster as dg
 import duckdb
 
 from orchestration.advice import advised
-from orchestration.assets.checks import publish_soundly
+from orchestration.assets.checks import derive_soundly
+from orchestration.assets.held import nothing_held, tell_held
 from orchestration.assets.policy import PUBLICATION_TAG, WRITER_POOL
 from orchestration.assets.presentation import Metadata, numbers, of_delta_store, of_poll, of_publication, of_snapshot
 from orchestration.catalog import TERRITORY
@@ -93,6 +94,7 @@ class Follower:
         self._last: LastPoll | None = None
         self._state = SensorState()
         self._recorded_at = 0.0
+        self._told_held = False
         self.finds = 0
         """Syncs that found something."""
 
@@ -119,9 +121,11 @@ class Follower:
                 return nullcontext(connection)
 
             polled = poll(opened, self._crm.client, catalog, self._warehouse.settings)
-            read = {obj.name: hydrate(opened, self._crm.client, catalog, obj) for obj in catalog}
-            hydrate_remaining(opened, self._crm.client, catalog)
-            published = publish_soundly(connection, self._warehouse)
+            hold_moves = self._warehouse.guard.holds_moves
+            read = {obj.name: hydrate(opened, self._crm.client, catalog, obj, hold_moves=hold_moves) for obj in catalog}
+            hydrate_remaining(opened, self._crm.client, catalog, hold_moves=hold_moves)
+            published = derive_soundly(connection, self._warehouse)
+            held = nothing_held(connection)
             with self._store.writer() as writer:
                 replicated = replicate(connection, catalog, writer)
             # Devices can read it now; what follows is for people.
@@ -150,6 +154,9 @@ class Follower:
             self._context.log.info("%s: %d new events, published %s", reason, polled.events_new, published or "nothing")
             for record in records:
                 self._context.log_event(record)
+        if not held.passed or self._told_held:
+            tell_held(self._context, held)
+            self._told_held = not held.passed
         if published:
             self._context.instance.add_run_tags(self._context.run_id, {PUBLICATION_TAG: str(published.seq)})
         keep_in_step(self._context.instance, keys)

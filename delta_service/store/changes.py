@@ -76,6 +76,17 @@ class TerritoryHead(NamedTuple):
     """Sum modulo 2**64 of the rows' digests."""
 
 
+class TerritoryHeld(NamedTuple):
+    """How many rows of one object are held in one territory, from this publication on."""
+
+    territory: str
+    object: str
+    rows: int
+    """0: none any more."""
+    since: datetime
+    """When the first of them was held (UTC)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
     """Everything publication ``publication.seq`` changes. Iterables are read once, in the order of the fields.
@@ -89,6 +100,8 @@ class ChangeSet:
     visibility: pa.Table
     """The fields of :class:`VisibilityChange` as columns, best in the order of object and row."""
     heads: Iterable[TerritoryHead] = field(default=())
+    held: Iterable[TerritoryHeld] = field(default=())
+    """Those that differ from the publication before."""
 
 
 class CopiedRow(NamedTuple):
@@ -157,3 +170,5 @@ class FullCopy:
     versions: Iterable[RowInterval]
     visibility: Iterable[VisibilityInterval]
     heads: Iterable[HeadInterval]
+    held: Iterable[TerritoryHeld] = field(default=())
+    """As of the newest publication."""

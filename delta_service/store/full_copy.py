@@ -12,7 +12,7 @@ from delta_service.store import schema
 from delta_service.store.changes import OPEN_SEQ, FullCopy, Publication, StoreIdentity
 from delta_service.store.engine import WriteConnection
 from delta_service.store.errors import ChangeSetError
-from delta_service.store.schema import INSERT_BODY, INSERT_HEAD, signed
+from delta_service.store.schema import INSERT_BODY, INSERT_HEAD, INSERT_HELD, signed
 from delta_service.store.territory_keys import TerritoryKeys
 from delta_service.store.times import to_microseconds
 
@@ -91,6 +91,13 @@ def replace(connection: WriteConnection, copy: FullCopy, *, generation: str) -> 
             (
                 (territories[territory], objects[name], seq, rows, signed(digest))
                 for territory, name, seq, rows, digest in copy.heads
+            ),
+        )
+        connection.executemany(
+            INSERT_HELD,
+            (
+                (territories[territory], objects[name], rows, to_microseconds(since))
+                for territory, name, rows, since in copy.held
             ),
         )
         territories.save()

@@ -223,7 +223,8 @@ class PostgresWriter(PostgresConnection):
     def begin_load(self) -> None:
         # Without DROP or TRUNCATE, which readers in mid-question would have to wait for, or worse, not notice.
         if self.has_content() and self.execute(STORE_VERSION).get == schema.SCHEMA_VERSION:
-            for table in schema.TABLES:
+            for table, creation in schema.TABLES.items():
+                self.execute(creation)
                 self.execute(f"DELETE FROM {table}")
             return
         for table in schema.TABLES:

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from delta_service.store.batches import batches
-from delta_service.store.changes import OPEN_SEQ, ChangeSet, Publication, RowChange
+from delta_service.store.changes import OPEN_SEQ, ChangeSet, Publication, RowChange, TerritoryHeld
 from delta_service.store.engine import WriteConnection
 from delta_service.store.errors import ChangeSetError, StaleSeqError
 from delta_service.store.moves import apply_moves
-from delta_service.store.schema import INSERT_BODY, INSERT_HEAD, signed
+from delta_service.store.schema import DELETE_HELD, INSERT_BODY, INSERT_HEAD, INSERT_HELD, signed
 from delta_service.store.territory_keys import TerritoryKeys
 from delta_service.store.times import to_microseconds
 
@@ -70,6 +70,7 @@ def apply(connection: WriteConnection, change_set: ChangeSet) -> None:
                 for territory, name, rows, digest in change_set.heads
             ),
         )
+        _set_held(connection, change_set.held, objects, territories)
         territories.save()
     except KeyError as error:
         raise ChangeSetError(f"object {error} is not served") from None
@@ -98,6 +99,17 @@ def _apply_rows(
         connection.executemany(INSERT_BODY, bodies)
     for statement in (ADD_ROWS, KEY_ROWS, CLOSE_VERSIONS, OPEN_VERSIONS, SET_MERGED):
         connection.execute(statement, bounds)
+
+
+def _set_held(
+    connection: WriteConnection, held: Iterable[TerritoryHeld], objects: dict[str, int], territories: TerritoryKeys
+) -> None:
+    now = [
+        (territories[territory], objects[name], rows, to_microseconds(since)) for territory, name, rows, since in held
+    ]
+    if now:
+        connection.executemany(DELETE_HELD, [(territory, name) for territory, name, _, _ in now])
+        connection.executemany(INSERT_HELD, [one for one in now if one[2]])
 
 
 def _publish(connection: WriteConnection, publication: Publication) -> None:

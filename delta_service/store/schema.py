@@ -64,6 +64,13 @@ TABLES = {
         rows BIGINT NOT NULL,
         digest BIGINT NOT NULL,
         PRIMARY KEY (territory, object, seq)) WITHOUT ROWID""",
+    # Rows that the pipeline's guard holds, as of the newest publication; a store from before may lack the table.
+    "held": """CREATE TABLE IF NOT EXISTS held (
+        territory INTEGER NOT NULL,
+        object INTEGER NOT NULL,
+        rows BIGINT NOT NULL,
+        since_us BIGINT NOT NULL,
+        PRIMARY KEY (territory, object)) WITHOUT ROWID""",
 }
 
 # Apart from the tables, so that a full copy can build them after loading.
@@ -80,6 +87,8 @@ INSERT_META = """INSERT INTO meta
             :published_seq, :horizon_seq, :body_horizon_seq, :as_of_us)"""
 INSERT_BODY = "INSERT INTO row_body (body_key, body) VALUES (?, ?)"
 INSERT_HEAD = "INSERT INTO head (territory, object, seq, rows, digest) VALUES (?, ?, ?, ?, ?)"
+DELETE_HELD = "DELETE FROM held WHERE territory = ? AND object = ?"
+INSERT_HELD = "INSERT INTO held (territory, object, rows, since_us) VALUES (?, ?, ?, ?)"
 INSERT_OBJECT = "INSERT INTO object (key, name) VALUES (?, ?)"
 
 

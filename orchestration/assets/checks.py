@@ -14,6 +14,7 @@ from delta_service.store.changes import OPEN_SEQ
 from delta_service.store.errors import StoreDamagedError
 from delta_service.store.reader import DeltaStoreReader, reading
 from orchestration.advice import advised
+from orchestration.assets.held import nothing_held, tell_held
 from orchestration.assets.policy import WRITER_POOL
 from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
 from orchestration.pipeline.verify import body_differences, differences, head_differences, row_differences
@@ -123,8 +124,22 @@ def require_sound(connection: duckdb.DuckDBPyConnection) -> None:
         raise dg.Failure("\n".join(wrong), allow_retries=False)
 
 
-def publish_soundly(connection: duckdb.DuckDBPyConnection, warehouse: WarehouseResource) -> PublicationResult | None:
-    """Derive what was read, for jobs that publish by themselves; ``None`` where nothing changed for any device."""
+def publish_soundly(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: WarehouseResource,
+) -> PublicationResult | None:
+    """For jobs that publish by themselves: derive what was read, and tell what is held.
+
+    ``None`` where nothing changed for any device.
+    """
+    published = derive_soundly(connection, warehouse)
+    tell_held(context, nothing_held(connection))
+    return published
+
+
+def derive_soundly(connection: duckdb.DuckDBPyConnection, warehouse: WarehouseResource) -> PublicationResult | None:
+    """Derive what was read; raises ``Failure`` where a check would block it."""
     as_of = read_as_of(connection)
     published = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
     require_sound(connection)

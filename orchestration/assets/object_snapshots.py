@@ -47,7 +47,13 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
     ) -> dg.MaterializeResult[None]:
         before = crm.client.operations_spent
-        result = hydrate(warehouse.open, crm.client, warehouse.catalog, warehouse.catalog[obj.name])
+        result = hydrate(
+            warehouse.open,
+            crm.client,
+            warehouse.catalog,
+            warehouse.catalog[obj.name],
+            hold_moves=warehouse.guard.holds_moves,
+        )
         if result.no_access:
             context.log.warning("The integration user has no access to %s: it is left out", obj.service)
         if result.lost:

@@ -24,6 +24,9 @@ FRESH = {asset_key(name) for name in ("modification_records", "territory_deltas"
 PUBLICATION_TAG = "territory_delta/publication"
 """On each sync that published something: the publication's number."""
 
+HELD_TAG = "held"
+"""On each run that publishes while the guard holds rows: how many."""
+
 
 def table_metadata(table: Table) -> dict[str, Any]:
     """Column schema and table name as the Dagster UI shows them."""

@@ -131,6 +131,7 @@ def of_publication(
                 {"open": OPEN_SEQ},
             )
         ),
+        "rows_held": dg.MetadataValue.int(scalar(connection, "SELECT count(*) FROM held_row")),
     }
     recent = connection.execute(
         "SELECT seq, strftime(published_at, '%m-%d %H:%M'), territories, inserted, updated, deleted FROM publication"
@@ -148,20 +149,6 @@ def of_publication(
         metadata["objects"] = _objects(connection, result.seq)
         metadata["sample"] = _sample(connection, result.seq, links)
     return metadata
-
-
-def of_held(connection: duckdb.DuckDBPyConnection) -> Metadata:
-    """Of what the mass-delete guard holds: who would lose how much."""
-    links = ServiceLinks.from_environment()
-    rows = connection.execute(
-        "SELECT territory, coalesce(name, territory), deletes, rows FROM held_publication LEFT JOIN territory"
-        " USING (territory) WHERE released_at IS NULL ORDER BY deletes DESC, 2"
-    ).fetchall()
-    shown = [
-        ("all together" if territory == "*" else links.device(name, territory), deletes, there)
-        for territory, name, deletes, there in rows
-    ]
-    return {"held": table("territory|rows that would leave|rows there now", shown)}
 
 
 def of_delta_store(result: ReplicationResult) -> Metadata:

@@ -13,7 +13,7 @@ from orchestration.assets.checks import publish_soundly
 from orchestration.assets.policy import CODE_VERSION, OWNERS, WRITER_POOL
 from orchestration.catalog import Catalog
 from orchestration.partitions import partition_key, territories, territory_id
-from orchestration.pipeline.alignment import AlignmentFileError, touched_by
+from orchestration.pipeline.alignment_file import AlignmentFileError, touched_by
 from orchestration.pipeline.progress import Progress, WatchedWarehouse
 from orchestration.pipeline.rebuild import (
     TerritoryResult,
@@ -57,7 +57,7 @@ def territory_rebuild(
     For more than a few that do not stand side by side, use the job realign_territories: it makes one run of them.
     """
     chosen = Chosen([territory_id(key) for key in context.partition_keys])
-    rebuilt = rebuild(warehouse, crm, delta_store_file, chosen, _teller(context, crm))
+    rebuilt = rebuild(context, warehouse, crm, delta_store_file, chosen, _teller(context, crm))
     by_id = {one.territory: one for one in rebuilt}
     for key in context.partition_keys:
         metadata = _metadata(by_id[territory_id(key)], crm.client.operations_spent)
@@ -102,7 +102,7 @@ def rebuild_territories(
             context.log.info("%d accounts are not where we have them in the CRM", len(chosen.accounts))
     except (UnknownTerritoryError, AlignmentFileError, OSError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    rebuilt = rebuild(warehouse, crm, delta_store_file, chosen, _teller(context, crm))
+    rebuilt = rebuild(context, warehouse, crm, delta_store_file, chosen, _teller(context, crm))
     spent = crm.client.operations_spent
     for one in rebuilt:
         key = partition_key(one.territory, one.name)
@@ -135,6 +135,7 @@ def choose(connection: duckdb.DuckDBPyConnection, catalog: Catalog, config: Real
 
 
 def rebuild(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
     warehouse: WarehouseResource,
     crm: CrmResource,
     delta_store_file: DeltaStoreResource,
@@ -143,17 +144,27 @@ def rebuild(
 ) -> list[TerritoryResult]:
     """Re-read, derive, replicate; one publication whatever the number of territories."""
     watched = WatchedWarehouse(warehouse.open, tell)
-    reread_territories(watched.open, crm.client, warehouse.catalog, chosen.territories, chosen.accounts)
+    reread_territories(
+        watched.open,
+        crm.client,
+        warehouse.catalog,
+        chosen.territories,
+        chosen.accounts,
+        hold_moves=warehouse.guard.holds_moves,
+    )
     tell(watched.progress)
-    return publish(warehouse, delta_store_file, chosen.territories)
+    return publish(context, warehouse, delta_store_file, chosen.territories)
 
 
 def publish(
-    warehouse: WarehouseResource, delta_store_file: DeltaStoreResource, ids: Collection[str]
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    delta_store_file: DeltaStoreResource,
+    ids: Collection[str],
 ) -> list[TerritoryResult]:
     """Derive and replicate what was read; returns what that did to some territories."""
     with warehouse.open() as connection, delta_store_file.writer() as writer:
-        published = publish_soundly(connection, warehouse)
+        published = publish_soundly(context, connection, warehouse)
         replicate(connection, warehouse.catalog, writer)
         return results(connection, published.seq if published else None, ids)
 

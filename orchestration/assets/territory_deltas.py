@@ -16,10 +16,11 @@ from orchestration.assets.checks import (
     publication_checks,
     store_equals_warehouse,
 )
+from orchestration.assets.held import NOTHING_HELD, nothing_held, tag_held
 from orchestration.assets.policy import CODE_VERSION, OWNERS, PUBLICATION_TAG, WRITER_POOL
-from orchestration.assets.presentation import numbers, of_delta_store, of_held, of_publication
+from orchestration.assets.presentation import numbers, of_delta_store, of_publication
 from orchestration.catalog import Catalog
-from orchestration.pipeline.derive import PublicationHeldError, derive, read_as_of
+from orchestration.pipeline.derive import derive, read_as_of
 from orchestration.pipeline.hydrate import hydrate_remaining
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import utc_now
@@ -65,22 +66,21 @@ def delta_assets(catalog: Catalog) -> Sequence[dg.AssetsDefinition]:
                 ["row_versions", "visibility"],
             ),
         ],
-        check_specs=list(PUBLICATION_CHECKS.values()),
+        check_specs=[*PUBLICATION_CHECKS.values(), NOTHING_HELD],
     )
     @advised
     def publication(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, crm: CrmResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         """Close and open intervals for whatever the snapshots changed; all three tables in one transaction."""
-        hydrate_remaining(warehouse.open, crm.client, warehouse.catalog)
+        hydrate_remaining(warehouse.open, crm.client, warehouse.catalog, hold_moves=warehouse.guard.holds_moves)
         with warehouse.open() as connection:
             as_of = read_as_of(connection)
-            try:
-                result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
-            except PublicationHeldError as error:
-                raise dg.Failure(str(error), metadata=of_held(connection), allow_retries=False) from error
+            result = derive(connection, warehouse.catalog, as_of=as_of, now=utc_now(), guard=warehouse.guard)
             metadata = of_publication(connection, result, as_of, utc_now())
-            checks = publication_checks(connection)
+            held = nothing_held(connection)
+            checks = [*publication_checks(connection), held]
+        tag_held(context, held)
         if result:
             context.instance.add_run_tags(context.run_id, {PUBLICATION_TAG: str(result.seq)})
         context.log.info("Published %s" if result else "Nothing changed for any device; as of %s", result or as_of)

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   python -m orchestration.inspect history account 1QA2-OD54E --bodies
   python -m orchestration.inspect contents T001 --at 12 --object account --bodies --format csv
   python -m orchestration.inspect held
+  python -m orchestration.inspect held T001
 """
 
 
@@ -51,8 +52,10 @@ def _asked(options: argparse.Namespace) -> pd.DataFrame:
             return warehouse.history(options.object, options.row_id, bodies=options.bodies, **where)
         case "contents":
             return warehouse.contents(options.territory, options.at, obj=options.object, bodies=options.bodies, **where)
+        case "decisions":
+            return warehouse.decisions(**where)
         case _:
-            return warehouse.held(**where)
+            return warehouse.held(options.territory, **where)
 
 
 def _of_store(options: argparse.Namespace) -> pd.DataFrame:
@@ -119,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     contents.add_argument("--object", help="of this object only")
     for parser_with_rows in (deltas, history, contents):
         parser_with_rows.add_argument("--bodies", action="store_true", help="with the rows' contents: personal data")
-    question("held", "publications that the mass-delete guard stopped")
+    held = question("held", "what the guard holds: counts, or the rows of one territory")
+    held.add_argument("territory", nargs="?", help="id or name; default: counts of all")
+    question("decisions", "what was released or rejected, by whom and why")
     return parser
 
 

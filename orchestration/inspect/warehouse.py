@@ -106,10 +106,21 @@ def contents(
     return with_bodies(frame, bodies=bodies, expand=obj is not None)
 
 
-def held(*, file: Path | None = None, wait_seconds: float = WAIT_SECONDS) -> pd.DataFrame:
-    """Publications that the mass-delete guard stopped: when, where, how many rows of how many, and who released it."""
+def held(territory: str | None = None, *, file: Path | None = None, wait_seconds: float = WAIT_SECONDS) -> pd.DataFrame:
+    """What the guard holds: counts by territory and object, or the rows of one territory (id or name).
+
+    Raises :class:`InspectError`.
+    """
     with opened(file, wait_seconds) as connection:
-        return _frame(connection, "inspect_held").astype({"published_seq": "Int64"})
+        if territory is None:
+            return _frame(connection, "inspect_held", open=OPEN_SEQ)
+        return _frame(connection, "inspect_held_rows", territory=_territory(connection, territory))
+
+
+def decisions(*, file: Path | None = None, wait_seconds: float = WAIT_SECONDS) -> pd.DataFrame:
+    """What was released or rejected: when, where, how many rows, by whom and why."""
+    with opened(file, wait_seconds) as connection:
+        return _frame(connection, "inspect_decisions")
 
 
 def _frame(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pd.DataFrame:

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 
-from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.derive import derive_visibility
+from delta_service.store.changes import OPEN_SEQ
+from orchestration.catalog import Catalog
+from orchestration.pipeline.alignment_file import Move, aligned_object
+from orchestration.pipeline.guard import DOUBTFUL, Guard, find_beyond
 from orchestration.pipeline.markdown import table_lines
-from orchestration.pipeline.schema import quoted, snapshot_table
+from orchestration.pipeline.schema import MOVED, quoted, snapshot_table
+from orchestration.pipeline.visibility import derive_visibility
 from orchestration.pipeline.warehouse import newest_seq, statement, transaction
-
-COLUMNS = ["account", "from", "to"]
-
-
-class AlignmentFileError(ValueError):
-    """The file cannot be used; the message names the line."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """An account's territory before and after, by id; ``None`` is no territory."""
-
-    account: str
-    source: str | None
-    target: str | None
 
 
 @dataclass(frozen=True)
@@ -45,74 +30,18 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Touched:
-    """Accounts that an alignment names, and the territories they leave, enter, or are in now by what we know."""
+class Verdict:
+    """What the guard would make of a re-alignment in one territory; counts of rows, children included."""
 
-    accounts: tuple[str, ...]
-    territories: tuple[str, ...]
+    territory: str
+    rows: int
+    leave_rows: int
+    held_by: str | None
+    """The setting that would hold them; None if they pass."""
 
-
-def read_alignment(connection: duckdb.DuckDBPyConnection, catalog: Catalog, path: Path) -> list[Move]:
-    """Moves of a CSV file with the columns account, from, to; territories by id or by name.
-
-    Raises :class:`AlignmentFileError` for whatever does not fit what the warehouse knows.
-    """
-    accounts = accounts_by_territory(connection, catalog)
-    moves = []
-    for where, move in _moves(connection, path.read_text(encoding="utf-8-sig"), str(path)):
-        if move.account not in accounts:
-            raise AlignmentFileError(f"{where}: there is no account {move.account}")
-        if move.source != accounts[move.account]:
-            now = accounts[move.account] or "no territory"
-            raise AlignmentFileError(f"{where}: account {move.account} is in {now} now")
-        moves.append(move)
-    return moves
-
-
-def touched_by(connection: duckdb.DuckDBPyConnection, catalog: Catalog, text: str, name: str) -> Touched:
-    """What a CSV text with the columns account, from, to touches, whether or not the CRM has done it yet.
-
-    ``name`` stands for the text in messages. Raises :class:`AlignmentFileError`.
-    """
-    accounts = accounts_by_territory(connection, catalog)
-    moves = [move for _, move in _moves(connection, text, name)]
-    ends = (end for move in moves for end in (move.source, move.target, accounts.get(move.account)))
-    return Touched(tuple(move.account for move in moves), tuple(dict.fromkeys(end for end in ends if end)))
-
-
-def _moves(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> Iterator[tuple[str, Move]]:
-    """Each line's place, and its move."""
-    territories = dict(
-        connection.execute(
-            "SELECT name, territory FROM territory UNION SELECT territory, territory FROM territory"
-        ).fetchall()
-    )
-    seen: set[str] = set()
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if reader.fieldnames != COLUMNS:
-        raise AlignmentFileError(f"{name}:1: the columns must be {', '.join(COLUMNS)}")
-    for row in reader:
-        where = f"{name}:{reader.line_num}"
-        account = row["account"] or ""
-        if account in seen:
-            raise AlignmentFileError(f"{where}: account {account} stands in the file twice")
-        seen.add(account)
-        ends = []
-        for column in COLUMNS[1:]:
-            if row[column] and row[column] not in territories:
-                raise AlignmentFileError(f"{where}: there is no territory {row[column]}")
-            ends.append(territories[row[column]] if row[column] else None)
-        yield where, Move(account, *ends)
-
-
-def accounts_by_territory(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> dict[str, str | None]:
-    """The territory of every account that lives."""
-    root, field = aligned_object(catalog)
-    return dict(
-        connection.execute(
-            f"SELECT row_id, {quoted(field)} FROM {snapshot_table(root).name} WHERE _state = 'live'"
-        ).fetchall()
-    )
+    @property
+    def share(self) -> float:
+        return self.leave_rows / self.rows if self.rows else 0.0
 
 
 def dry_run(connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequence[Move]) -> list[Effect]:
@@ -120,45 +49,74 @@ def dry_run(connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequ
     connection.execute("BEGIN TRANSACTION")
     try:
         seq = newest_seq(connection) + 1
-        connection.execute("CREATE OR REPLACE TEMP TABLE move (row_id VARCHAR, target VARCHAR)")
-        connection.executemany("INSERT INTO move VALUES (?, ?)", [[move.account, move.target] for move in moves])
-        root, field = aligned_object(catalog)
-        connection.execute(
-            f"UPDATE {snapshot_table(root).name} AS row SET {quoted(field)} = move.target"
-            " FROM move WHERE row.row_id = move.row_id"
-        )
-        connection.execute(
-            "CREATE OR REPLACE TEMP TABLE changed AS SELECT $object AS object, row_id FROM move", {"object": root.name}
-        )
-        derive_visibility(connection, catalog, seq)
+        _move(connection, catalog, moves, seq)
         return [Effect(*row) for row in connection.execute(statement("alignment_effects"), {"seq": seq}).fetchall()]
     finally:
         connection.execute("ROLLBACK")
+
+
+def judge(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequence[Move], guard: Guard, now: datetime
+) -> list[Verdict]:
+    """Whether the guard would hold the moves, by the same rules: those to no territory look like a lost access."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE trial_loss (kind VARCHAR, territory VARCHAR, object VARCHAR, row_id VARCHAR)"
+        )
+        parts = {MOVED: [m for m in moves if m.target], DOUBTFUL: [m for m in moves if not m.target]}
+        for seq, (kind, part) in enumerate(parts.items(), newest_seq(connection) + 1):
+            _move(connection, catalog, part, seq)
+            connection.execute(
+                "INSERT INTO trial_loss SELECT ?, territory, object, row_id FROM visibility WHERE to_seq = ?",
+                [kind, seq],
+            )
+        find_beyond(connection, guard, now)
+        found = connection.execute(statement("alignment_verdicts"), {"open": OPEN_SEQ}).fetchall()
+    finally:
+        connection.execute("ROLLBACK")
+    settings = {MOVED: "DELTA_GUARD_MOVED_SHARE", DOUBTFUL: "DELTA_GUARD_MAX_SHARE"}
+    return [Verdict(name, rows, leave, settings.get(kind)) for name, rows, leave, kind in found]
+
+
+def _move(connection: duckdb.DuckDBPyConnection, catalog: Catalog, moves: Sequence[Move], seq: int) -> None:
+    """Derive publication ``seq`` as if the accounts had moved. The caller rolls it back."""
+    connection.execute("CREATE OR REPLACE TEMP TABLE move (row_id VARCHAR, target VARCHAR)")
+    if moves:
+        connection.executemany("INSERT INTO move VALUES (?, ?)", [[move.account, move.target] for move in moves])
+    root, field = aligned_object(catalog)
+    connection.execute(
+        f"UPDATE {snapshot_table(root).name} AS row SET {quoted(field)} = move.target"
+        " FROM move WHERE row.row_id = move.row_id"
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE changed AS SELECT $object AS object, row_id FROM move", {"object": root.name}
+    )
+    derive_visibility(connection, catalog, seq)
 
 
 def announce(connection: duckdb.DuckDBPyConnection, moves: Sequence[Move], reason: str, now: datetime) -> None:
     """Let these moves, and all that hangs on the accounts, pass the mass-delete guard when they come."""
     with transaction(connection):
         connection.executemany(
-            "INSERT INTO announced_move VALUES (?, ?, ?, ?)",
-            [[move.account, move.source, now, reason] for move in moves if move.source],
+            "INSERT INTO announced_move (row_id, source, target, announced_at, reason) VALUES (?, ?, ?, ?, ?)",
+            [[move.account, move.source, move.target, now, reason] for move in moves if move.source],
         )
 
 
-def aligned_object(catalog: Catalog) -> tuple[CatalogObject, str]:
-    """The object that is aligned, and its territory field: the first that reaches a territory by a field of its own."""
-    for obj in catalog.served:
-        for route in obj.visibility:
-            if route.territory_field:
-                return obj, route.territory_field
-    raise AlignmentFileError("the catalog has no object with a territory field: there is nothing to align by file")
-
-
-def as_markdown(effects: Sequence[Effect]) -> str:
-    """Rows and bytes for each territory and object."""
+def as_markdown(effects: Sequence[Effect], verdicts: Sequence[Verdict], *, announced: bool) -> str:
+    """Rows and bytes for each territory and object; then what the guard would do."""
     rows = [(e.territory, e.object, e.enter_rows, e.enter_bytes, e.leave_rows) for e in effects]
     territories = len({effect.territory for effect in effects})
     entering, size = sum(e.enter_rows for e in effects), sum(e.enter_bytes for e in effects)
     leaving = sum(e.leave_rows for e in effects)
     total = f"{territories} territories: {entering} rows ({size} bytes) enter, {leaving} leave."
-    return "\n".join([total, "", *table_lines("territory|object|rows in|bytes in|rows out", rows)])
+    held = [verdict for verdict in verdicts if verdict.held_by]
+    guard = "The guard would hold nothing of this: it can be done at once."
+    if held and announced:
+        guard = "The guard would hold rows of this, but for the announcement."
+    elif held:
+        guard = f"The guard would hold rows of {len(held)} territories: announce the alignment before it is done."
+    shares = [(v.territory, v.leave_rows, v.rows, f"{v.share:.0%}", v.held_by or "no") for v in verdicts]
+    moved = table_lines("territory|object|rows in|bytes in|rows out", rows)
+    return "\n".join([total, "", *moved, "", guard, "", *table_lines("territory|rows out|of|share|held by", shares)])

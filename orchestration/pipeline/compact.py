@@ -44,6 +44,7 @@ def compact(connection: duckdb.DuckDBPyConnection, retention: Retention, now: da
         connection.execute("DELETE FROM territory_delta WHERE seq <= $horizon", bounds)
         connection.execute("DELETE FROM publication WHERE seq < $horizon", bounds)
         connection.execute("DELETE FROM territory_head WHERE to_seq <= ?", [horizons.body_seq])
+        connection.execute("DELETE FROM territory_held WHERE to_seq <= ?", [horizons.body_seq])
         connection.execute(statement("delete_superseded_bodies"), {"horizon": horizons.body_seq})
         forget_retired(connection)
         source_cutoff = now - timedelta(days=retention.source_days)
@@ -53,6 +54,7 @@ def compact(connection: duckdb.DuckDBPyConnection, retention: Retention, now: da
             ("quarantine", "seen_at"),
             ("read_windows", "read_at"),
             ("deleted_items", "deleted_at"),
+            ("doubtful_loss", "lost_at"),
         ):
             connection.execute(f"DELETE FROM {table} WHERE {column} < ?", [source_cutoff])
     connection.execute("CHECKPOINT")

@@ -10,7 +10,7 @@ import duckdb
 from orchestration.catalog import Catalog
 from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.requests import ReadRequest, requests_of_unknown
-from orchestration.pipeline.warehouse import to_stored
+from orchestration.pipeline.warehouse import to_stored, utc_now
 
 UNCLAIMED = ""
 """The object of entries whose type no object of the catalog claims: they prove nothing."""
@@ -26,7 +26,11 @@ def requests_of_deleted(
     known = set(connection.execute("SELECT object, row_id, deleted_at FROM deleted_items").fetchall())
     fresh = [entry for entry in dict.fromkeys(entries) if entry not in known]
     if fresh:
-        connection.executemany("INSERT INTO deleted_items VALUES (?, ?, ?)", fresh)
+        now = utc_now()
+        connection.executemany(
+            "INSERT INTO deleted_items (object, row_id, deleted_at, read_at) VALUES (?, ?, ?, ?)",
+            [[*entry, now] for entry in fresh],
+        )
     for name, row_id, _ in fresh:
         if name != UNCLAIMED:
             yield ReadRequest.row(name, row_id, "deleted items")

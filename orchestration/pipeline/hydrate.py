@@ -20,7 +20,7 @@ from orchestration.crm.queries import Query, modified, modified_or_undated
 from orchestration.crm.rows import Defect, Row
 from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest
-from orchestration.pipeline.schema import snapshot_table
+from orchestration.pipeline.schema import PRESENT, snapshot_table
 from orchestration.pipeline.snapshots import Batch, SettledRequest, merge_batch
 from orchestration.pipeline.warehouse import scalar, transaction, utc_now
 
@@ -48,8 +48,13 @@ class HydrationResult:
     by_reason: dict[str, int] = field(default_factory=dict)
 
 
-def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj: CatalogObject) -> HydrationResult:
-    """Answer all requests for one object, those included that the answers give rise to."""
+def hydrate(
+    open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj: CatalogObject, *, hold_moves: bool = False
+) -> HydrationResult:
+    """Answer all requests for one object, those included that the answers give rise to.
+
+    With ``hold_moves``, proven moves are set aside for the guard like doubtful readings.
+    """
     result = HydrationResult()
     with open_warehouse() as connection:
         pending, result.live_rows = _pending(connection, obj), _count_live(connection, obj)
@@ -60,7 +65,7 @@ def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj
             for batch in _read(open_warehouse, crm, obj, pending, result.live_rows):
                 with open_warehouse() as connection:
                     with transaction(connection):
-                        merged = merge_batch(connection, catalog, obj, batch)
+                        merged = merge_batch(connection, catalog, obj, batch, hold_moves=hold_moves)
                     pending, result.live_rows = _pending(connection, obj), _count_live(connection, obj)
                 result.rows_read += len(batch.rows)
                 result.changed += merged.changed
@@ -80,11 +85,13 @@ def hydrate(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, obj
     return result
 
 
-def hydrate_remaining(open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog) -> None:
+def hydrate_remaining(
+    open_warehouse: OpenWarehouse, crm: CrmClient, catalog: Catalog, *, hold_moves: bool = False
+) -> None:
     """Answer requests that later objects raised for earlier ones, until none is left."""
     while names := _objects_pending(open_warehouse):
         for name in names:
-            hydrate(open_warehouse, crm, catalog, catalog[name])
+            hydrate(open_warehouse, crm, catalog, catalog[name], hold_moves=hold_moves)
 
 
 def _pending(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> list[SettledRequest]:
@@ -97,7 +104,7 @@ def _pending(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> list[
 
 
 def _count_live(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> int:
-    return scalar(connection, f"SELECT count(*) FROM {snapshot_table(obj).name} WHERE _state = 'live'")
+    return scalar(connection, f"SELECT count(*) FROM {snapshot_table(obj).name} WHERE {PRESENT}")
 
 
 def _objects_pending(open_warehouse: OpenWarehouse) -> list[str]:

@@ -267,6 +267,9 @@ def _requests_without_events(
     """Objects the CRM does not track are asked for by ModifiedDate each time, all of them when reconciling."""
     lower = window.lower.isoformat()
     swept_until = read_state(connection, "swept_until") or lower
+    if reconcile != "none":
+        held = connection.execute("SELECT object, row_id FROM doubtful_reading WHERE held_since IS NOT NULL").fetchall()
+        yield from (ReadRequest.row(name, row_id, "held") for name, row_id in held if name in catalog)
     for obj in catalog:
         if reconcile == "census":
             yield ReadRequest(obj.name, "census", "", str(settings.census_link_rows if obj.links else 0), "census")

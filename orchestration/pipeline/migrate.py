@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject, FieldType
 from orchestration.crm.values import CONVERTERS
-from orchestration.pipeline.schema import Table, link_table, quoted, snapshot_table
+from orchestration.pipeline.schema import DOUBTFUL, PRESENT, VANISHED, Table, link_table, quoted, snapshot_table
 
 ROWS_PER_FETCH = 10_000
 BESIDE = "snapshot._migrated"
@@ -94,7 +94,8 @@ def _retire(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Forget all but what was published; should it come back, it is read whole like any new object."""
     for table in (quoted(name), quoted(f"{name}_link")):
         connection.execute(f"DROP TABLE IF EXISTS snapshot.{table}")
-    for table in ("read_requests", "kept_content"):
+        connection.execute(f"DROP TABLE IF EXISTS {DOUBTFUL}.{table}")
+    for table in ("read_requests", "kept_content", "doubtful_reading"):
         connection.execute(f"DELETE FROM {table} WHERE object = ?", [name])
     connection.execute("DELETE FROM state WHERE name = ?", [f"object:{name}"])
 
@@ -117,9 +118,9 @@ def _follow(
         if loaded:
             _request(connection, obj, unread, "a field's type changed, and its text is no longer kept", now)
     else:
-        _add_columns(connection, table, have)
+        add_missing_columns(connection, table)
     if obj.links:
-        _add_columns(connection, link_table(obj), _columns(connection, link_table(obj)))
+        add_missing_columns(connection, link_table(obj))
     if not loaded:
         return
     connection.execute(f"INSERT INTO touched SELECT '{obj.name}', row_id FROM {table.name}")
@@ -155,7 +156,7 @@ def _rebuild(
     _convert(connection, obj, retyped)
     connection.execute("INSERT INTO quarantine SELECT ?, row_id, field, reason, ? FROM defective", [obj.name, now])
     _keep_published(connection, obj.name, "SELECT row_id FROM defective")
-    unread = f"""SELECT row_id FROM {table.name} WHERE {bool(retyped)} AND _state = 'live'
+    unread = f"""SELECT row_id FROM {table.name} WHERE {bool(retyped)} AND {PRESENT}
           AND row_id NOT IN (SELECT row_id FROM converted)
         UNION SELECT row_id FROM kept_content WHERE object = '{obj.name}'"""
 
@@ -173,11 +174,33 @@ def _rebuild(
         f" FROM {table.name} AS old LEFT JOIN converted USING (row_id)"
     )
     rows = [str(row[0]) for row in connection.execute(unread).fetchall()]
+    rows += _forget_set_aside(connection, obj)
     plain = table.name.partition(".")[2]
     connection.execute(f"DROP TABLE {table.name}")
     connection.execute(f"ALTER TABLE {BESIDE} RENAME TO {plain}")
     for temporary in ("converted", "defective"):
         connection.execute(f"DROP TABLE {temporary}")
+    return rows
+
+
+def _forget_set_aside(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> list[str]:
+    """Readings that the guard set aside have the old shape: returns their rows, which are to be read again.
+
+    What they keep stays meanwhile, and the guard weighs the new readings like any others.
+    """
+    if obj.dimension:
+        return []
+    where = f"object = '{obj.name}' AND evidence <> '{VANISHED}'"
+    found = connection.execute(f"DELETE FROM doubtful_reading WHERE {where} RETURNING row_id").fetchall()
+    rows = [str(row_id) for (row_id,) in found]
+    connection.execute(
+        f"UPDATE {BESIDE} SET _state = 'live', _content = NULL WHERE _state = 'held'"
+        " AND row_id IN (SELECT unnest($rows::VARCHAR[]))",
+        {"rows": rows},
+    )
+    for table in [snapshot_table(obj, DOUBTFUL), *([link_table(obj, DOUBTFUL)] if obj.links else [])]:
+        connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+        connection.execute(table.ddl)
     return rows
 
 
@@ -289,7 +312,9 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str, s
     return dict(described)
 
 
-def _add_columns(connection: duckdb.DuckDBPyConnection, table: Table, have: dict[str, str]) -> None:
+def add_missing_columns(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """All NULL. The table is there, as an earlier version or another catalog made it."""
+    have = _columns(connection, table)
     for column in table.columns:
         if column.name not in have:
             connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {quoted(column.name)} {column.type}")

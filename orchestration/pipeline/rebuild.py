@@ -11,11 +11,11 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject, VisibilityPath
 from orchestration.crm.client import CrmClient
 from orchestration.crm.queries import Query
-from orchestration.pipeline.alignment import Touched, accounts_by_territory, aligned_object
+from orchestration.pipeline.alignment_file import Touched, accounts_by_territory, aligned_object
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import ReadRequest, children_requests, store_requests
-from orchestration.pipeline.schema import link_table, quoted, snapshot_table
+from orchestration.pipeline.schema import PRESENT, link_table, quoted, snapshot_table
 from orchestration.pipeline.warehouse import statement, transaction, utc_now
 
 REASON = "territory rebuild"
@@ -77,6 +77,8 @@ def reread_territories(
     catalog: Catalog,
     territories: Collection[str],
     accounts: Collection[str] = (),
+    *,
+    hold_moves: bool = False,
 ) -> None:
     """Read what the CRM says is in these territories, what we say is there, and all that hangs on either.
 
@@ -104,7 +106,7 @@ def reread_territories(
             utc_now(),
         )
     for obj in catalog.served:
-        hydrate(open_warehouse, crm, catalog, obj)
+        hydrate(open_warehouse, crm, catalog, obj, hold_moves=hold_moves)
         with open_warehouse() as connection, transaction(connection):
             # Of rows that are there now, ask for children by field: some may hang there unknown to us.
             for path in obj.visibility:
@@ -115,7 +117,7 @@ def reread_territories(
                         (r for parent in parents for r in children_requests(catalog, obj.name, parent, REASON)),
                         utc_now(),
                     )
-    hydrate_remaining(open_warehouse, crm, catalog)
+    hydrate_remaining(open_warehouse, crm, catalog, hold_moves=hold_moves)
 
 
 def results(
@@ -145,7 +147,7 @@ def _rows_said_to_be_there(obj: CatalogObject, path: VisibilityPath, territory: 
 def _rows_now_there(
     connection: duckdb.DuckDBPyConnection, obj: CatalogObject, path: VisibilityPath, territories: Collection[str]
 ) -> list[str]:
-    rows = f"FROM {snapshot_table(obj).name} WHERE _state = 'live'"
+    rows = f"FROM {snapshot_table(obj).name} WHERE {PRESENT}"
     there = "IN (SELECT unnest($territories::VARCHAR[]))"
     parameters: dict[str, object] = {"territories": list(territories)}
     if path.territory_field:

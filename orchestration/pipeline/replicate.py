@@ -103,6 +103,7 @@ def _change_set(connection: duckdb.DuckDBPyConnection, seq: int) -> changes.Chan
         heads=_rows(
             connection, "SELECT territory, object, rows, digest FROM territory_head WHERE from_seq = $seq", parameters
         ),
+        held=_held(_rows(connection, statement("published_held"), parameters)),
     )
 
 
@@ -126,7 +127,19 @@ def _full_copy(cursor: duckdb.DuckDBPyConnection, identity: changes.StoreIdentit
             "SELECT territory, object, from_seq, rows, digest FROM territory_head ORDER BY territory, object, from_seq",
             {},
         ),
+        held=_held(
+            _fetched(
+                cursor,
+                "SELECT territory, object, rows, since FROM territory_held WHERE to_seq = $open",
+                {"open": changes.OPEN_SEQ},
+            )
+        ),
     )
+
+
+def _held(rows: Iterator[tuple[Any, ...]]) -> Iterator[changes.TerritoryHeld]:
+    for territory, name, count, since in rows:
+        yield changes.TerritoryHeld(territory, name, count, since.replace(tzinfo=UTC))
 
 
 def _publication(row: tuple[Any, ...]) -> changes.Publication:

@@ -90,6 +90,7 @@ DELETED_ITEMS = _table(
     object="VARCHAR: catalog object; empty for an entry of a type that none claims",
     row_id="VARCHAR: the deleted row",
     deleted_at="TIMESTAMP: the CRM's stamp; none where it cannot be read",
+    read_at="TIMESTAMP: when this entry was read",
 )
 READ_WINDOWS = _table(
     "read_windows",
@@ -200,57 +201,111 @@ PUBLICATION = _table(
     updated="BIGINT: rows with new content, counted per territory",
     deleted="BIGINT: rows leaving a territory, counted per territory",
 )
-HELD_PUBLICATION = _table(
-    "held_publication",
-    "Publications stopped by the mass-delete guard, and what was decided.",
-    held_at="TIMESTAMP: when the guard stopped it",
-    territory="VARCHAR: territory beyond its share, or * for the whole",
-    deletes="BIGINT: rows that would leave",
-    rows="BIGINT: rows there now",
-    released_at="TIMESTAMP: when somebody released it",
-    released_because="VARCHAR: the reason given",
-    published_seq="BIGINT: the publication that used the release",
+DOUBTFUL_READING = _table(
+    "doubtful_reading",
+    "Rows whose newest reading may be a fault of the answer: set aside, not in the snapshot, until it is decided.",
+    ("row_id",),
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    evidence="VARCHAR: why it is doubtful: vanished, blanked, unknown target, unlinked, outdated, or moved",
+    read_at="TIMESTAMP: when the answer was asked for, to the microsecond",
+    held_since="TIMESTAMP: when the guard first held it; NULL while it is not held",
+    weighed="BOOLEAN: whether the guard has looked at this reading",
+)
+DOUBTFUL_LOSS = _table(
+    "doubtful_loss",
+    "Rows that left a territory by a doubtful reading and were published: what the guard's window counts.",
+    territory="VARCHAR: territory row id",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    kind="VARCHAR: doubtful, or moved",
+    lost_at="TIMESTAMP: when it was published",
+    seq="BIGINT: the publication",
+)
+HELD_ROW = _table(
+    "held_row",
+    "Rows that are in a territory only because a reading is held, the children of such rows included.",
+    territory="VARCHAR: territory row id",
+    object="VARCHAR: catalog object",
+    row_id="VARCHAR: row",
+    evidence="VARCHAR: why its own reading is held; NULL for a row that stays with its parent",
+    since="TIMESTAMP: when it was first held",
+)
+TERRITORY_HELD = _table(
+    "territory_held",
+    "Validity intervals of how many rows of each object are held in each territory.",
+    territory="VARCHAR: territory row id",
+    object="VARCHAR: catalog object",
+    from_seq="BIGINT: publication that made it so",
+    to_seq="BIGINT: publication that made it otherwise; 2^53-1 while it holds",
+    rows="BIGINT: held rows",
+    since="TIMESTAMP: when the first of them was held",
+)
+GUARD_DECISION = _table(
+    "guard_decision",
+    "What people decided about held rows, and why.",
+    decided_at="TIMESTAMP: when",
+    decision="VARCHAR: release or reject",
+    territory="VARCHAR: territory row id; NULL where all territories were meant",
+    object="VARCHAR: catalog object; NULL where all objects were meant",
+    rows="BIGINT: rows whose reading was released, or is asked for again",
+    reason="VARCHAR: the reason given",
+    decided_by="VARCHAR: who",
 )
 ANNOUNCED_MOVE = _table(
     "announced_move",
-    "Rows that are going to leave a territory, as announced: the mass-delete guard lets them pass.",
+    "Rows that are going to leave a territory, as announced: the guard lets them pass.",
     row_id="VARCHAR: row (an account)",
     source="VARCHAR: the territory it leaves",
     announced_at="TIMESTAMP: when",
     reason="VARCHAR: the reason given",
+    target="VARCHAR: the territory it enters; NULL where it enters none",
 )
 
 FIXED_TABLES = (
     STATE, MODIFICATION_RECORDS, DELETED_ITEMS, READ_WINDOWS, READ_REQUESTS, TOUCHED, RAW_PAYLOADS, QUARANTINE,
-    KEPT_CONTENT, ROW_VERSION, ROW_BODY, VISIBILITY, TERRITORY_DELTA, TERRITORY_HEAD, PUBLICATION, HELD_PUBLICATION,
-    ANNOUNCED_MOVE,
+    KEPT_CONTENT, ROW_VERSION, ROW_BODY, VISIBILITY, TERRITORY_DELTA, TERRITORY_HEAD, PUBLICATION,
+    DOUBTFUL_READING, DOUBTFUL_LOSS, HELD_ROW, TERRITORY_HELD, GUARD_DECISION, ANNOUNCED_MOVE,
 )  # fmt: skip
 
 
-def snapshot_table(obj: CatalogObject) -> Table:
-    """The newest state of each row of an object. Our own columns begin with an underscore."""
+VANISHED = "vanished"
+BLANKED = "blanked"
+UNKNOWN_TARGET = "unknown target"
+UNLINKED = "unlinked"
+MOVED = "moved"
+"""Why a reading is set aside, as the statement ``find_doubtful`` says as well."""
+DOUBTFUL = "doubtful"
+"""The schema with the contents of doubtful readings, in tables like the snapshot's."""
+SCHEMAS = ("snapshot", DOUBTFUL)
+PRESENT = "_state IN ('live', 'held')"
+"""Of a row of a snapshot: it is served, and others hang on it."""
+
+
+def snapshot_table(obj: CatalogObject, schema: str = "snapshot") -> Table:
+    """The newest accepted state of each row of an object. Our own columns begin with an underscore."""
     columns = [Column("row_id", "VARCHAR", "the CRM's Id")]
     columns += [Column(name, SQL_TYPES[kind], f"CRM field, {kind.value}") for name, kind in obj.fields.items()]
     columns += [Column(name, SQL_TYPES[FieldType(kind)], "audit stamp") for name, kind in AUDIT_FIELDS.items()]
     columns += [
-        Column("_state", "VARCHAR", "live, deleted (confirmed by the CRM) or lost (no longer in sight)"),
+        Column("_state", "VARCHAR", "live, held (as live; its newest reading waits), deleted (proven) or lost"),
         Column("_merged_into", "VARCHAR", "the surviving row, after a merge"),
         Column("_content", "UBIGINT", "hash of all that was read, links too"),
         Column("_read_at", "TIMESTAMP", "when this state was asked for, to the microsecond"),
     ]
     parents = dict.fromkeys(path.field for path in obj.visibility if path.through and path.field)
     return Table(
-        f"snapshot.{quoted(obj.table)}",
+        f"{schema}.{quoted(obj.table)}",
         f"Newest state of each {obj.service} row.",
         tuple(columns),
         ("row_id", *parents),
     )
 
 
-def link_table(obj: CatalogObject) -> Table:
+def link_table(obj: CatalogObject, schema: str = "snapshot") -> Table:
     """Links of an object's rows to parents; links once seen stay, marked, since a restore brings them back unseen."""
     return Table(
-        f"snapshot.{quoted(obj.link_table)}",
+        f"{schema}.{quoted(obj.link_table)}",
         f"Links from {obj.service} rows to their parents.",
         (
             Column("row_id", "VARCHAR", "the row"),
@@ -266,6 +321,7 @@ def tables(catalog: Catalog) -> Iterator[Table]:
     """All tables of a warehouse for this catalog."""
     yield from FIXED_TABLES
     for obj in catalog:
-        yield snapshot_table(obj)
-        if obj.links:
-            yield link_table(obj)
+        for schema in ("snapshot",) if obj.dimension else SCHEMAS:
+            yield snapshot_table(obj, schema)
+            if obj.links:
+                yield link_table(obj, schema)

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from orchestration.catalog import AUDIT_FIELDS, Catalog, CatalogObject, FieldType
 from orchestration.crm.rows import Defect, Row
+from orchestration.pipeline.evidence import resolve_deleted, set_aside_doubtful, set_aside_vanished
 from orchestration.pipeline.requests import ReadRequest, children_requests, request_mentions, store_requests
-from orchestration.pipeline.schema import link_table, quoted, snapshot_table
+from orchestration.pipeline.schema import PRESENT, link_table, quoted, snapshot_table
 from orchestration.pipeline.warehouse import scalar, statement, to_stored, utc_now
 
 _ARROW_TYPES = {
@@ -72,10 +73,19 @@ class MergeResult:
 
 
 def merge_batch(
-    connection: duckdb.DuckDBPyConnection, catalog: Catalog, obj: CatalogObject, batch: Batch
+    connection: duckdb.DuckDBPyConnection,
+    catalog: Catalog,
+    obj: CatalogObject,
+    batch: Batch,
+    *,
+    hold_moves: bool = False,
 ) -> MergeResult:
     """Store a batch and note what it touches. The caller holds the transaction."""
     _stage(connection, obj, batch)
+    asked = [] if obj.dimension else set_aside_doubtful(connection, obj, batch.read_at, hold_moves=hold_moves)
+    store_requests(
+        connection, (ReadRequest.row(name, row_id, "is missing from a list") for name, row_id in asked), utc_now()
+    )
     revived = _ids(connection, statement("rows_coming_back"), {"object": obj.name})
     changed = _replace_changed(connection, obj, batch)
     gone = _mark_missing(connection, obj, batch)
@@ -98,9 +108,10 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
     columns["_content"] = pa.array([_hash64(payload) for payload in payloads], pa.uint64())
     columns["_payload"] = pa.array([payload.decode() for payload in payloads], pa.string())
     connection.register("staged", pa.table(columns))
+    ways = "".join(f", {quoted(name)} AS {quoted('was_' + name)}" for name in (*obj.way_fields, "ModId"))
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE known AS SELECT row_id, _state, _content, _read_at, rowid AS place"
-        f" FROM {_snapshot(obj)} WHERE row_id IN (SELECT row_id FROM staged)"
+        f"CREATE OR REPLACE TEMP TABLE known AS SELECT row_id, {PRESENT} AS present, _content, _read_at, rowid AS place"
+        f"{ways} FROM {_snapshot(obj)} WHERE row_id IN (SELECT row_id FROM staged)"
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE fresh AS FROM staged"
@@ -110,7 +121,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
     connection.unregister("staged")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE differing AS FROM fresh"
-        " ANTI JOIN (FROM known WHERE _state = 'live') AS held USING (row_id, _content)"
+        " ANTI JOIN (FROM known WHERE present) AS served USING (row_id, _content)"
     )
     if obj.links:
         links = [(row.id, name, parent) for row in rows for name, parents in row.links.items() for parent in parents]
@@ -185,24 +196,45 @@ def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, 
 
 
 def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> list[tuple[str, str]]:
-    """Make tombstones of known rows that the CRM did not return; returns those that were live, with their new state."""
+    """Make tombstones of known rows whose delete is proven, and set aside those that only did not come.
+
+    Returns rows that had been there until now, each with ``deleted``, or ``lost`` where nothing proves it.
+    """
     if not batch.missing:
         return []
     snapshot = _snapshot(obj)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE missing AS SELECT row_id, _state AS was FROM {snapshot}"
+        f"CREATE OR REPLACE TEMP TABLE missing AS SELECT row_id, _state AS was, _read_at AS seen_at FROM {snapshot}"
         " WHERE row_id IN (SELECT unnest($ids::VARCHAR[]))"
         " AND (row_id, _state <> 'deleted', _read_at <= $read_at) = (row_id, true, true)",
         {"read_at": batch.read_at, "ids": list(batch.missing)},
     )
-    gone = connection.execute(statement("classify_missing"), {"object": obj.name}).fetchall()
-    if gone:
-        connection.executemany(
-            f"UPDATE {snapshot} SET _state = ?, _merged_into = ?, _read_at = ? WHERE row_id = ?",
-            [[state, survivor, batch.read_at, row_id] for row_id, _, state, survivor in gone],
+    connection.execute(statement("classify_missing"), {"object": obj.name})
+    # Nobody is served a dimension: there is nothing to hold.
+    ends = "state = 'deleted'" if not obj.dimension else "true"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS FROM classified WHERE {ends} AND state <> was")
+    connection.execute(
+        f"UPDATE {snapshot} AS row SET _state = gone.state, _merged_into = gone.survivor, _read_at = $read_at"
+        " FROM gone WHERE gone.row_id = row.row_id",
+        {"read_at": batch.read_at},
+    )
+    connection.execute("INSERT INTO touched SELECT $object, row_id FROM gone", {"object": obj.name})
+    if obj.dimension:
+        news = "state <> was AND was = 'live'"
+    else:
+        resolve_deleted(connection, obj)
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE vanished AS FROM classified WHERE state = 'lost' AND was IN ('live', 'held')"
         )
-        connection.executemany("INSERT INTO touched VALUES (?, ?)", [[obj.name, row_id] for row_id, *_ in gone])
-    return [(row_id, state) for row_id, was, state, _ in gone if was == "live"]
+        set_aside_vanished(connection, obj, batch.read_at)
+        connection.execute(
+            f"UPDATE {snapshot} SET _read_at = $read_at WHERE row_id IN (SELECT row_id FROM vanished)",
+            {"read_at": batch.read_at},
+        )
+        # One that vanished before and was asked for again is no news: rows that name each other would never be done.
+        noted = "(state, was) = ('lost', 'live') AND row_id IN (SELECT row_id FROM set_aside)"
+        news = f"(state = 'deleted' AND was IN ('live', 'held')) OR ({noted})"
+    return connection.execute(f"SELECT row_id, state FROM classified WHERE {news}").fetchall()
 
 
 def _raise_requests(
@@ -230,7 +262,7 @@ def _raise_requests(
     if batch.complete_since is not None:
         unmet = _ids(
             connection,
-            f"SELECT row_id FROM {_snapshot(obj)} WHERE _state = 'live' AND _read_at < ?",
+            f"SELECT row_id FROM {_snapshot(obj)} WHERE {PRESENT} AND _read_at < ?",
             [batch.complete_since],
         )
         store_requests(connection, (ReadRequest.row(obj.name, i, "not met in a full load") for i in unmet), now)
@@ -239,7 +271,7 @@ def _raise_requests(
         store_requests(connection, (ReadRequest.row(obj.name, i, f"census: {why}") for i, why in drifted.items()), now)
         unread = _ids(
             connection,
-            f"SELECT row_id FROM {_snapshot(obj)} WHERE _state = 'live' AND _read_at <= ? ORDER BY _read_at LIMIT ?",
+            f"SELECT row_id FROM {_snapshot(obj)} WHERE {PRESENT} AND _read_at <= ? ORDER BY _read_at LIMIT ?",
             [batch.read_at, batch.links_to_read],
         )
         store_requests(

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from orchestration.catalog import TERRITORY, Catalog, CatalogObject, FieldType
-from orchestration.pipeline.schema import link_table, quoted, snapshot_table
+from orchestration.pipeline.schema import DOUBTFUL, PRESENT, link_table, quoted, snapshot_table
 
+PEOPLE = {"Contact", "Lead", "User"}
+"""Services whose rows are people."""
 TERRITORY_EDGE = "object, row_id, territory"
-PARENT_EDGE = "object, row_id, parent_object, parent_id"
+PARENT_EDGE = "object, row_id, parent_object, parent_id, by_field"
 
 
 def compile_views(catalog: Catalog) -> dict[str, str]:
     """``CREATE OR REPLACE VIEW`` statements by view name."""
     served = catalog.served
-    everything, live = (Edges.compile(served, of) for of in (_stored, _live))
+    everything, live, aside = (Edges.compile(served, of) for of in (_stored, _live, _set_aside))
     return {
         "row_content": _view("row_content", "object, row_id, body", _each(served, _content)),
         "row_state": _view("row_state", "object, row_id, state, merged_into, read_at", _each(catalog, _state)),
@@ -24,6 +26,9 @@ def compile_views(catalog: Catalog) -> dict[str, str]:
         "any_territory_edge": f"CREATE OR REPLACE VIEW any_territory_edge AS {everything.territory}",
         "any_parent_edge": f"CREATE OR REPLACE VIEW any_parent_edge AS {everything.parent}",
         "territory": _view("territory", "territory, name, parent", list(_territories(catalog[TERRITORY]))),
+        "doubtful_target": f"CREATE OR REPLACE VIEW doubtful_target AS SELECT object, row_id, territory AS target"
+        f" FROM ({aside.territory}) UNION ALL SELECT object, row_id, parent_id FROM ({aside.parent})",
+        "row_name": _view("row_name", "object, row_id, name", _each(served, _names)),
         "mention": _view("mention", "object, row_id, field, target_id", _each(served, _mentions)),
     }
 
@@ -76,19 +81,26 @@ def _live(obj: CatalogObject) -> Relations:
     return _of_live_rows(_stored(obj))
 
 
+def _set_aside(obj: CatalogObject) -> Relations:
+    """What doubtful readings say of their rows."""
+    return Relations(snapshot_table(obj, DOUBTFUL).name, link_table(obj, DOUBTFUL).name)
+
+
 def standing(obj: CatalogObject) -> Relations:
     """Live rows in the temp tables of :func:`compile_standing`."""
     return _of_live_rows(Relations(*_gathered(obj)))
 
 
 def _of_live_rows(all_rows: Relations) -> Relations:
-    rows = f"(FROM {all_rows.rows} WHERE _state = 'live')"
+    rows = f"(FROM {all_rows.rows} WHERE {PRESENT})"
     return Relations(rows, f"(FROM {all_rows.links} SEMI JOIN {rows} AS live USING (row_id))")
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Queries: ``(object, row_id, territory)``, and ``(object, row_id, parent_object, parent_id)``."""
+    """Queries: ``(object, row_id, territory)``, and ``(object, row_id, parent_object, parent_id, by_field)``; the last
+    is false for a parent that a child list names.
+    """
 
     territory: str
     parent: str
@@ -105,7 +117,9 @@ class Edges:
                     f"(FROM {relations.links} WHERE (live, list) = (true, '{link.list}'))" if link else relations.rows
                 )
                 if path.through:
-                    to_parents.append(f"SELECT '{obj.name}', row_id, '{path.through}', {column} FROM {source}")
+                    to_parents.append(
+                        f"SELECT '{obj.name}', row_id, '{path.through}', {column}, {link is None} FROM {source}"
+                    )
                 else:
                     to_territories.append(f"SELECT '{obj.name}', row_id, {column} FROM {source}")
         return cls(_union(TERRITORY_EDGE, to_territories), _union(PARENT_EDGE, to_parents))
@@ -138,7 +152,7 @@ def _json_text(column: str, kind: FieldType) -> str:
 
 
 def _content(obj: CatalogObject) -> Iterable[str]:
-    live = f"(FROM {snapshot_table(obj).name} WHERE _state = 'live')"
+    live = f"(FROM {snapshot_table(obj).name} WHERE {PRESENT})"
     kept = f"(FROM kept_content WHERE object = '{obj.name}')"
     yield f"SELECT '{obj.name}', row_id, {body_expression(obj)} FROM {live} ANTI JOIN {kept} AS kept USING (row_id)"
     yield f"SELECT object, row_id, body FROM {kept} SEMI JOIN {live} AS live USING (row_id) WHERE body IS NOT NULL"
@@ -150,7 +164,14 @@ def _state(obj: CatalogObject) -> Iterable[str]:
 
 def _territories(obj: CatalogObject) -> Iterable[str]:
     name, parent = (quoted(field) if field else "NULL" for field in (obj.name_field, obj.parent_field))
-    yield f"SELECT row_id, {name}, {parent} FROM {snapshot_table(obj).name} WHERE _state = 'live'"
+    yield f"SELECT row_id, {name}, {parent} FROM {snapshot_table(obj).name} WHERE {PRESENT}"
+
+
+def _names(obj: CatalogObject) -> Iterable[str]:
+    """Names that operators may see in Dagster: of accounts and the like, never of people."""
+    name = f"{obj.service}Name"
+    if name in obj.fields and obj.service not in PEOPLE:
+        yield f"SELECT '{obj.name}', row_id, {quoted(name)} FROM {snapshot_table(obj).name}"
 
 
 def _mentions(obj: CatalogObject) -> Iterable[str]:

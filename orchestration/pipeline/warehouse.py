@@ -18,8 +18,9 @@ from typing import IO, Any
 import duckdb
 
 from orchestration.catalog import Catalog
-from orchestration.pipeline.migrate import follow_catalog
-from orchestration.pipeline.schema import STATE, tables
+from orchestration.pipeline.migrate import add_missing_columns, follow_catalog
+from orchestration.pipeline.migration import set_aside_held_publication
+from orchestration.pipeline.schema import SCHEMAS, STATE, tables
 from orchestration.pipeline.storage import storage_named
 from orchestration.pipeline.views import compile_views
 
@@ -169,9 +170,13 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
     if read_state(connection, "shape") == shape:
         return
     with transaction(connection):
-        connection.execute("CREATE SCHEMA IF NOT EXISTS snapshot")
+        for schema in SCHEMAS:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         for table in tables(catalog):
             connection.execute(table.ddl)
+            if not table.name.startswith("snapshot."):
+                # A warehouse of an earlier version. Snapshots follow the catalog, below.
+                add_missing_columns(connection, table)
         if read_state(connection, "epoch") is None:
             write_state(connection, "epoch", secrets.token_hex(4))
             write_state(connection, "cursor_key", secrets.token_hex(32))
@@ -180,6 +185,7 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
             connection.execute(index)
         for view in compile_views(catalog).values():
             connection.execute(view)
+        set_aside_held_publication(connection, catalog)
         write_state(connection, "shape", shape)
 
 

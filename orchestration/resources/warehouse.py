@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from functools import cached_property
 
 import dagster as dg
@@ -11,7 +12,7 @@ import duckdb
 
 from orchestration.catalog import Catalog, load_catalog
 from orchestration.liveness import held_by_run
-from orchestration.pipeline.derive import Guard
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.warehouse import open_warehouse
 from orchestration.settings import PipelineSettings, SettingsError
 
@@ -41,7 +42,13 @@ class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def guard(self) -> Guard:
-        return Guard(self.settings.guard_max_share, self.settings.guard_min_rows)
+        settings = self.settings
+        return Guard(
+            settings.guard_max_share,
+            settings.guard_min_rows,
+            timedelta(hours=settings.guard_window_hours),
+            settings.guard_moved_share,
+        )
 
     def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         return open_warehouse(self.settings.warehouse_path, self.catalog, self.settings.lock_wait_seconds)

@@ -1,5 +1,5 @@
 -- Rows in which the CRM's census and a snapshot differ, and how. (snapshot_table stands for the object's own.)
-WITH known AS (FROM snapshot_table WHERE _state = 'live')
+WITH known AS (FROM snapshot_table WHERE _state IN ('live', 'held'))
 SELECT coalesce(counted.row_id, known.row_id),
        CASE WHEN known.row_id IS NULL THEN 'not known here'
             WHEN counted.row_id IS NULL THEN 'not met in the CRM'

@@ -8,7 +8,7 @@ suspect AS MATERIALIZED (
   FROM (FROM delta WHERE operation = 'delete') AS delta
   JOIN any_parent_edge AS edge
     ON edge.parent_id = delta.row_id AND (edge.parent_object, edge.parent_id) = (delta.object, delta.row_id)),
-live AS (SELECT object, row_id FROM row_state SEMI JOIN suspect USING (row_id) WHERE state = 'live'),
+live AS (SELECT object, row_id FROM row_state SEMI JOIN suspect USING (row_id) WHERE state IN ('live', 'held')),
 led AS (
   SELECT territory, object, row_id FROM any_territory_edge SEMI JOIN suspect USING (row_id)
   UNION ALL

@@ -1,6 +1,6 @@
 -- Rows just read that were gone before: as tombstones here, or deleted in the CRM before we ever saw them.
 WITH unknown AS (SELECT row_id FROM fresh ANTI JOIN known USING (row_id))
-SELECT row_id FROM fresh SEMI JOIN (FROM known WHERE _state <> 'live') AS gone USING (row_id)
+SELECT row_id FROM fresh SEMI JOIN (FROM known WHERE NOT present) AS gone USING (row_id)
 UNION
 SELECT unknown.row_id
 FROM unknown

@@ -95,7 +95,8 @@ class RandomChanges:
 
     def _realign(self) -> None:
         source, target = self.rng.sample(self.territories, 2)
-        share, seed = self.rng.uniform(0.01, 0.4), self.rng.randrange(99)
+        share = self.rng.choice([self.rng.uniform(0.01, 0.4), self.rng.uniform(0.4, 1.0), 1.0])
+        seed = self.rng.randrange(99)
         self.system.control(
             "realign", **{"from": source, "to": target, "share": share, "seed": seed, "events": self._tells()}
         )

@@ -17,7 +17,6 @@ import pytest
 from tests.e2e.changes import RandomChanges
 from tests.e2e.oracle import Oracle
 from tests.e2e.steps import (
-    NO_GUARD,
     ScopedDevice,
     check_recompute,
     device_of_each_territory,
@@ -46,7 +45,7 @@ def test_faults_kills_late_and_missing_events_lose_no_row(
     steps = pytestconfig.getoption("--chaos-steps")
     period = max(STEPS_PER_PERIOD, steps // MOST_PERIODS)
     rng = random.Random(e2e_seed)
-    with running_system(tmp_path, **NO_GUARD) as system:
+    with running_system(tmp_path) as system:
         system.start_crm(accounts=120, territories=4, seed=e2e_seed)
         changes = RandomChanges(system, e2e_seed, silent_share=0.25, late_share=0.2)
         system.run_job("full_load")

@@ -16,7 +16,8 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import load_catalog
 from orchestration.crm.client import CrmClient
 from orchestration.crm.settings import CrmSettings
-from orchestration.pipeline.derive import Guard, derive
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import poll
 from orchestration.pipeline.verify import differences

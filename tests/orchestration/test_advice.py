@@ -12,7 +12,7 @@ import orchestration.definitions  # noqa: F401 - loads whatever a run can reach
 from orchestration.advice import ADVICE, UNKNOWN, advised, what_to_do
 from orchestration.crm.errors import CrmUnavailable
 from orchestration.crm.faults import ACTIONS, Fault
-from orchestration.pipeline.alignment import AlignmentFileError
+from orchestration.pipeline.alignment_file import AlignmentFileError
 
 
 def errors() -> set[type[Exception]]:

@@ -24,6 +24,7 @@ from orchestration.assets.checks import (
     require_sound,
     store_equals_warehouse,
 )
+from orchestration.assets.held import NOTHING_HELD, nothing_held
 from orchestration.definitions import defs
 from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
@@ -66,6 +67,10 @@ class Stores:
     def publication_checks(self) -> dict[str, dg.AssetCheckResult]:
         with self.resource.open() as connection:
             return {str(result.check_name): result for result in publication_checks(connection)}
+
+    def held_check(self) -> dg.AssetCheckResult:
+        with self.resource.open() as connection:
+            return nothing_held(connection)
 
     def store_check(self) -> dg.AssetCheckResult:
         with self.resource.open() as connection:
@@ -115,6 +120,11 @@ def failing(stores: Stores, name: str) -> dg.AssetCheckResult:
     if name == "equals_warehouse":
         stores.store("UPDATE head SET digest = digest + 1 WHERE seq = 2 AND rows > 0")
         return stores.store_check()
+    if name == "nothing_held":
+        stores.warehouse(
+            "INSERT INTO held_row VALUES ('T2', 'account', 'A', 'vanished', TIMESTAMP '2026-11-24 06:00:00')"
+        )
+        return stores.held_check()
     if name == "equals_recompute":
         stores.warehouse("DELETE FROM visibility WHERE object = 'contact'")
         return stores.full_check(equals_recompute)
@@ -131,7 +141,7 @@ EVERY_CHECK = sorted({key.name for key in defs.resolve_asset_graph().asset_check
 def test_correct_data_passes_every_check(stores: Stores) -> None:
     stores.replicate()
     results = [*stores.publication_checks().values(), stores.store_check(), read_in_time(timedelta(days=6))]
-    results += [stores.full_check(equals_recompute), stores.full_check(digests_agree)]
+    results += [stores.held_check(), stores.full_check(equals_recompute), stores.full_check(digests_agree)]
     assert [result.check_name for result in results if not result.passed] == []
     assert len(results) == len(EVERY_CHECK)
 
@@ -148,6 +158,7 @@ def test_each_check_fails_on_wrong_data_and_says_what_to_do(stores: Stores, name
 def test_checks_before_delivery_to_devices_block_and_later_ones_do_not() -> None:
     assert all(spec.blocking for spec in PUBLICATION_CHECKS.values())
     assert not READ_IN_TIME.blocking
+    assert not NOTHING_HELD.blocking
     assert not STORE_EQUALS_WAREHOUSE.blocking
 
 
@@ -193,6 +204,28 @@ def test_a_log_that_was_not_read_for_days_first_warns_and_then_fails(
     result = read_in_time(timedelta(days=days))
     assert result.passed is outcome
     assert severity is None or result.severity is severity
+
+
+def test_the_check_of_held_rows_tells_since_when_how_many_and_where_without_personal_data(stores: Stores) -> None:
+    with stores.resource.open() as connection:
+        put(connection, "account", "A", TerritoryId="T2", AccountName="Clinic A")
+        put(connection, "contact", "C", AccountId="A", ContactLastName="Jones")
+        put(connection, "territory", "T2", TerritoryName="North 2")
+        stores.publish(connection)
+        connection.execute(
+            "INSERT INTO held_row VALUES ('T2', 'account', 'A', 'blanked', TIMESTAMP '2026-11-24 06:00:00'),"
+            " ('T2', 'contact', 'C', NULL, TIMESTAMP '2026-11-24 06:00:00')"
+        )
+    result = stores.held_check()
+    assert str(result.description).startswith(
+        "North 2 (T2): 2 of 2 rows held since 2026-11-24 06:00 UTC"
+        " (1 their field or list came back blank, 1 stay with their parent)."
+    )
+    assert result.metadata["held_rows"].value == 2
+    shown = f"{result.metadata['held'].value}{result.metadata['sample'].value}"
+    assert "Clinic A" in shown
+    assert "nowhere" in shown
+    assert "Jones" not in shown
 
 
 def test_the_recompute_check_passes_while_changes_wait_for_publication(stores: Stores) -> None:

@@ -7,15 +7,14 @@ import dagster as dg
 import pytest
 
 from orchestration.advice import advised
+from orchestration.assets.held import NOTHING_HELD, tell_held
 from orchestration.crm.errors import CrmCredentialsError, CrmUnavailable
-from orchestration.hooks import Told, alert_failed_runs, alert_held_publications, tell
-from orchestration.pipeline.derive import PublicationHeldError
+from orchestration.hooks import Told, alert_failed_runs, alert_held_publications, tell, tell_held_rows
 from tests.orchestration.alerts import Receiver, SensorTicks
 
 ERRORS = {
     "credentials": CrmCredentialsError("the CRM did not accept the user name and password"),
     "down": CrmUnavailable("HTTP 503"),
-    "held": PublicationHeldError("Held, not published: T001: 60 of 100"),
     "bug": ValueError("Mary Jones, +49 170 1234567"),
     "none": None,
 }
@@ -67,19 +66,69 @@ def test_a_failed_run_is_alerted_with_advice_and_a_link(
     }
 
 
-def test_a_held_publication_is_alerted_by_its_own_sensor(
+class Held(dg.Config):
+    rows: int
+
+
+@dg.op
+def publish(context: dg.OpExecutionContext, config: Held) -> None:
+    result = dg.AssetCheckResult(
+        passed=not config.rows,
+        asset_key=NOTHING_HELD.asset_key,
+        check_name=NOTHING_HELD.name,
+        metadata={"held_rows": config.rows, "held_territories": 1, "held_since": "2026-11-24 06:00:00 UTC"},
+        description=f"North 1 (T1): {config.rows} of 100 rows held" if config.rows else None,
+    )
+    tell_held(context, result)
+
+
+@dg.job
+def publishing() -> None:
+    publish()
+
+
+def hold(instance: dg.DagsterInstance, rows: int) -> str:
+    config = {"ops": {"publish": {"config": {"rows": rows}}}}
+    return publishing.execute_in_process(run_config=config, instance=instance).run_id
+
+
+def test_held_rows_are_told_by_a_sensor_of_their_own(
     failures: SensorTicks, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     held = SensorTicks(alert_held_publications, instance)
-    run(instance, "held")
-    run(instance, "down")
+    run_id = hold(instance, 60)
     failures.tick()
     held.tick()
-    assert [(body["kind"], body["failed"]) for body in receiver.bodies] == [
-        ("failed run", "CrmUnavailable"),
-        ("held publication", "PublicationHeldError"),
-    ]
-    assert "release_held_publication" in receiver.bodies[1]["what_to_do"]
+    (body,) = receiver.bodies
+    assert "release_held_publication" in body.pop("what_to_do")
+    assert body == {
+        "kind": "held rows",
+        "run_id": run_id,
+        "job": "publishing",
+        "rows": 60,
+        "territories": 1,
+        "held_since": "2026-11-24 06:00:00 UTC",
+        "message": "North 1 (T1): 60 of 100 rows held",
+        "url": "https://dagster.example/assets/territory_deltas?view=checks&checkDetail=nothing_held",
+    }
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.tags["held"] == "60"
+
+
+def test_held_rows_are_told_again_when_there_are_more_and_after_six_hours(
+    instance: dg.DagsterInstance, receiver: Receiver
+) -> None:
+    held = SensorTicks(alert_held_publications, instance)
+    for rows, told in ((60, 1), (60, 1), (40, 1), (90, 2), (0, 2), (10, 3)):
+        hold(instance, rows)
+        held.tick()
+        held.tick()
+        assert len(receiver.bodies) == told, rows
+    hold(instance, 10)
+    with dg.build_sensor_context(instance=instance, cursor=held.cursor) as context:
+        tell_held_rows(context, datetime.now(UTC) + timedelta(hours=6, seconds=1))
+    assert len(receiver.bodies) == 4
 
 
 def test_alerts_do_not_contain_messages_of_unknown_errors(
@@ -122,7 +171,7 @@ def test_a_repeated_failure_is_alerted_once_in_six_hours_or_again_after_a_succes
     assert told is not None
     run(instance, "down")
     with dg.build_sensor_context(instance=instance, cursor=failures.cursor) as context:
-        tell(context, lambda _: True, datetime.now(UTC) + timedelta(hours=6, seconds=1))
+        tell(context, datetime.now(UTC) + timedelta(hours=6, seconds=1))
     assert len(receiver.bodies) == 2
     failures.tick()
     run(instance, "none")

@@ -16,7 +16,7 @@ import pytest
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration import inspect
 from orchestration.inspect.__main__ import main
-from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
+from orchestration.pipeline.derive import derive
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.warehouse import locked, open_warehouse
 from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, put
@@ -118,15 +118,18 @@ def test_deltas_can_be_listed_per_publication(home: Path) -> None:
     ]
 
 
-def test_held_publications_list_territories_and_deletes(home: Path) -> None:
+def test_held_rows_tell_where_how_many_and_why(home: Path) -> None:
     with open_warehouse(home / "warehouse.duckdb", CATALOG, 1) as connection:
-        put(connection, "account", "A2", "deleted")
-        with pytest.raises(PublicationHeldError):
-            derive(connection, CATALOG, as_of=START, now=START, guard=Guard(0.3, 1))
-    frame = inspect.held()
-    assert set(frame["territory"]) == {"South", "*"}
-    assert set(frame["deletes"]) == {1}
-    assert frame["released_at"].isna().all()
+        connection.execute("INSERT INTO held_row VALUES ('T2', 'account', 'A2', 'vanished', ?)", [START])
+    counts = inspect.held()
+    assert list(counts[["territory", "object", "rows", "of_rows", "vanished"]].itertuples(index=False, name=None)) == [
+        ("South", "account", 1, 1, 1)
+    ]
+    rows = inspect.held("South")
+    assert list(rows[["object", "row_id", "evidence"]].itertuples(index=False, name=None)) == [
+        ("account", "A2", "vanished")
+    ]
+    assert inspect.decisions().empty
 
 
 def test_the_command_waits_for_the_warehouse_and_then_names_the_process_using_it(

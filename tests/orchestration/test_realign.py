@@ -14,8 +14,9 @@ import pytest
 
 from orchestration.assets.reconciliation import Realignment, choose
 from orchestration.catalog import load_catalog
-from orchestration.pipeline.alignment import AlignmentFileError
-from orchestration.pipeline.derive import Guard, derive
+from orchestration.pipeline.alignment_file import AlignmentFileError
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import poll
 from orchestration.pipeline.progress import Progress, WatchedWarehouse

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestration.catalog import load_catalog
+from orchestration.pipeline.guard import accept_proven
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import OpenWarehouse, Reconcile, poll
+from orchestration.pipeline.warehouse import transaction
 from orchestration.settings import PipelineSettings
 from tests.pipeline.fake_crm import FakeCrm
 
@@ -49,6 +51,12 @@ class Bench:
         for obj in CATALOG:
             hydrate(self.open, self.crm, CATALOG, obj)
         hydrate_remaining(self.open, self.crm, CATALOG)
+        with self.open() as connection, transaction(connection):
+            accept_proven(connection, CATALOG)
+
+    def doubtful(self) -> dict[str, str]:
+        """Evidence of the readings that were set aside, by row."""
+        return dict(self.query("SELECT row_id, evidence FROM doubtful_reading"))
 
     def states(self, obj: str) -> dict[str, str]:
         return dict(self.query(f'SELECT row_id, _state FROM snapshot."{obj}"'))

@@ -9,7 +9,7 @@ import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import load_catalog
-from orchestration.pipeline.derive import Guard
+from orchestration.pipeline.guard import Guard
 
 CATALOG = load_catalog()
 NO_GUARD = Guard(max_share=1.0, min_rows=10**6)

@@ -1,4 +1,4 @@
-"""Alignment files: the dry run predicts what moves, and announced moves pass the guard."""
+"""An alignment file: what it would move is what moves, and which moves the guard would hold."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.pipeline.alignment import AlignmentFileError, Effect, Move, announce, dry_run, read_alignment
-from orchestration.pipeline.derive import Guard, PublicationHeldError, derive
+from orchestration.pipeline.alignment import Effect, as_markdown, dry_run, judge
+from orchestration.pipeline.alignment_file import AlignmentFileError, Move, read_alignment
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.verify import differences
 from orchestration.pipeline.warehouse import open_warehouse
 from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, link, published_view, put
@@ -75,33 +77,27 @@ def test_a_dry_run_predicts_the_changes_and_makes_none(warehouse: duckdb.DuckDBP
     assert contacts == Effect("South", "contact", MOVED - 1, sizes[0][0], 0)
 
 
-def test_an_announced_realignment_passes_the_guard_with_its_children_once(
+def test_a_dry_run_says_each_territorys_share_and_that_nothing_holds_a_proven_move(
     warehouse: duckdb.DuckDBPyConnection, file: Path
 ) -> None:
-    moved = [f"A{n}" for n in range(MOVED)]
-    realign(warehouse, *moved)
-    with pytest.raises(PublicationHeldError):
-        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=GUARD)
-    announce(warehouse, read_alignment_before(warehouse, file), "spring alignment", NOW)
-    result = derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=GUARD)
-    assert result is not None
-    assert result.deleted == 3 * MOVED
-    assert warehouse.execute("FROM announced_move").fetchall() == []
+    moves = read_alignment(warehouse, CATALOG, file)
+    (verdict,) = judge(warehouse, CATALOG, moves, GUARD, NOW)
+    assert (verdict.territory, verdict.rows, verdict.leave_rows, verdict.held_by) == ("North", 30, 3 * MOVED, None)
+    report = as_markdown(dry_run(warehouse, CATALOG, moves), [verdict], announced=False)
+    assert "The guard would hold nothing of this" in report
+    assert "80%" in report
 
 
-def read_alignment_before(connection: duckdb.DuckDBPyConnection, file: Path) -> list[Move]:
-    """The file as it was read before the accounts moved."""
-    connection.execute("UPDATE snapshot.account SET TerritoryId = 'T1' WHERE row_id LIKE 'A%'")
-    moves = read_alignment(connection, CATALOG, file)
-    connection.execute(f"UPDATE snapshot.account SET TerritoryId = 'T2' WHERE row_id < 'A{MOVED}' AND row_id LIKE 'A%'")
-    return moves
-
-
-def test_an_announcement_covers_only_the_moves_it_lists(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
-    announce(warehouse, read_alignment(warehouse, CATALOG, file)[:2], "two only", NOW)
-    realign(warehouse, *(f"A{n}" for n in range(MOVED)))
-    with pytest.raises(PublicationHeldError, match=rf"North \(T1\): {3 * (MOVED - 2)} of 30"):
-        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=GUARD)
+def test_a_dry_run_names_the_setting_that_would_hold_it(warehouse: duckdb.DuckDBPyConnection, file: Path) -> None:
+    moves = read_alignment(warehouse, CATALOG, file)
+    strict = Guard(max_share=0.3, min_rows=5, moved_share=0.5)
+    (verdict,) = judge(warehouse, CATALOG, moves, strict, NOW)
+    assert verdict.held_by == "DELTA_GUARD_MOVED_SHARE"
+    nowhere = [Move(move.account, move.source, None) for move in moves]
+    (verdict,) = judge(warehouse, CATALOG, nowhere, GUARD, NOW)
+    assert verdict.held_by == "DELTA_GUARD_MAX_SHARE"
+    assert not any(differences(warehouse).values())
+    assert "announce the alignment" in as_markdown([], [verdict], announced=False)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +106,8 @@ def test_an_announcement_covers_only_the_moves_it_lists(warehouse: duckdb.DuckDB
         ("account;from;to\n", ":1: the columns must be"),
         ("account,from,to\nA0,T1,T2\nX9,T1,T2\n", ":3: there is no account X9"),
         ("account,from,to\nA0,T1,T7\n", ":2: there is no territory T7"),
-        ("account,from,to\nA0,South,T2\n", ":2: account A0 is in T1 now"),
-        ("account,from,to\nA0,T1,T2\nA0,T1,T2\n", ":3: account A0 stands in the file twice"),
+        ("account,from,to\nA0,South,T2\n", r":2: account Käthe 0 \(A0\) is in North \(T1\) now, not in South \(T2\)"),
+        ("account,from,to\nA0,T1,T2\nA0,T1,T2\n", ":3: account A0 is listed twice"),
     ],
 )
 def test_an_invalid_alignment_file_is_refused_with_its_line(
@@ -120,4 +116,23 @@ def test_an_invalid_alignment_file_is_refused_with_its_line(
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(AlignmentFileError, match=reason):
+        read_alignment(warehouse, CATALOG, path)
+
+
+def test_all_lines_that_do_not_fit_are_named_at_once(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text("account,from,to\nA0,T1,T7\nA1,North,South\nX9,T1,T2\nA2,South,North\nA1,T1,T2\n")
+    with pytest.raises(AlignmentFileError) as caught:
+        read_alignment(warehouse, CATALOG, path)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "4 lines cannot be used:"
+    assert [line.removeprefix(f"{path}:").split(":")[0] for line in lines] == ["2", "4", "5", "6"]
+    assert "account Käthe 2 (A2) is in North (T1) now, not in South (T2)" in lines[2]
+
+
+def test_a_name_that_two_territories_have_is_refused(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    put(warehouse, "territory", "T8", TerritoryName="South")
+    path = tmp_path / "bad.csv"
+    path.write_text("account,from,to\nA0,North,South\n")
+    with pytest.raises(AlignmentFileError, match="South names 2 territories: give the id"):
         read_alignment(warehouse, CATALOG, path)

@@ -8,14 +8,7 @@ import random
 import duckdb
 import pytest
 
-from orchestration.pipeline.derive import (
-    Guard,
-    PublicationHeldError,
-    ReadsPendingError,
-    derive,
-    reject_held,
-    release_held,
-)
+from orchestration.pipeline.derive import ReadsPendingError, derive
 from orchestration.pipeline.verify import differences
 from tests.pipeline.snapshot_rows import CATALOG, NO_GUARD, NOW, link, published_view, put
 
@@ -122,42 +115,6 @@ def test_pending_reads_prevent_a_publication(warehouse: duckdb.DuckDBPyConnectio
     with pytest.raises(ReadsPendingError, match="1 reads"):
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
     assert warehouse.execute("SELECT count(*) FROM publication").fetchone() == (0,)
-
-
-def test_a_mass_delete_is_held_until_it_is_released(warehouse: duckdb.DuckDBPyConnection) -> None:
-    guard = Guard(max_share=0.3, min_rows=5)
-    for n in range(20):
-        put(warehouse, "account", f"A{n}", TerritoryId="T1")
-    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    for n in range(10):
-        put(warehouse, "account", f"A{n}", "lost", TerritoryId="T1")
-    for _ in range(2):
-        with pytest.raises(PublicationHeldError, match="T1: 10 of 20"):
-            derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    assert len(published_view(warehouse)) == 20
-    assert {loss.territory for loss in release_held(warehouse, "closing the region", NOW)} == {"*", "T1"}
-    result = derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    assert result is not None
-    assert result.deleted == 10
-    for n in range(10, 18):
-        put(warehouse, "account", f"A{n}", "lost", TerritoryId="T1")
-    with pytest.raises(PublicationHeldError):
-        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-
-
-def test_rows_of_a_rejected_publication_are_read_again(warehouse: duckdb.DuckDBPyConnection) -> None:
-    guard = Guard(max_share=0.3, min_rows=5)
-    for n in range(20):
-        put(warehouse, "account", f"A{n}", TerritoryId="T1")
-    derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    for n in range(10):
-        put(warehouse, "account", f"A{n}", "lost", TerritoryId="T1")
-    with pytest.raises(PublicationHeldError, match="reject_held_publication"):
-        derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=guard)
-    assert reject_held(warehouse, NOW) == 10
-    assert warehouse.execute("SELECT count(*) FROM read_requests WHERE kind = 'id'").fetchall() == [(10,)]
-    with pytest.raises(ValueError, match="no publication is held"):
-        reject_held(warehouse, NOW)
 
 
 def test_a_moved_row_moves_more_children_than_one_block_of_the_engine_holds(

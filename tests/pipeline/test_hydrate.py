@@ -31,11 +31,13 @@ def test_a_row_that_disappears_without_a_delete_is_lost_and_can_come_back(bench:
     row = bench.crm.tables["Account"].pop("B")
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
-    assert bench.states("account")["B"] == "lost"
+    assert bench.states("account")["B"] == "live"
+    assert bench.doubtful() == {"B": "vanished"}
     bench.crm.tables["Account"]["B"] = row
     bench.event("WriteRecordUpdated", "Account", "B")
     bench.sync()
     assert bench.states("account")["B"] == "live"
+    assert bench.doubtful() == {}
 
 
 def test_a_row_returned_without_its_id_is_not_treated_as_deleted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +135,7 @@ def test_a_known_row_missing_in_a_full_load_is_requested_by_id(bench: Bench) -> 
     bench.later()
     bench.load()
     assert ("account", ("B",)) in bench.crm.asked
-    assert bench.states("account")["B"] == "lost"
+    assert bench.doubtful() == {"B": "vanished"}
 
 
 def test_an_empty_answer_to_a_full_load_proves_no_deletion(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +222,8 @@ def test_a_census_finds_rows_inserted_changed_or_deleted_without_events(bench: B
     del bench.crm.tables["Account"]["B"]
     bench.crm.asked.clear()
     bench.sync(reconcile="census")
-    assert bench.states("account") == {"A": "live", "B": "lost", "NEW": "live"}
+    assert bench.states("account") == {"A": "live", "B": "live", "NEW": "live"}
+    assert bench.doubtful() == {"B": "vanished"}
     assert bench.query("SELECT AccountName FROM snapshot.account WHERE row_id = 'A'") == [("changed",)]
     assert bench.crm.asked == [("account", ("A", "B", "NEW")), ("contact", ("C",))]
 

@@ -18,7 +18,8 @@ from orchestration.catalog import AUDIT_FIELDS, DEFAULT_PATH, Catalog, FieldType
 from orchestration.crm.rows import Row
 from orchestration.crm.values import CONVERTERS
 from orchestration.pipeline.compact import Retention, compact
-from orchestration.pipeline.derive import Guard, derive
+from orchestration.pipeline.derive import derive
+from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.snapshots import Batch, merge_batch
 from orchestration.pipeline.verify import differences

@@ -110,3 +110,11 @@ def raw_answer(simulator: Simulator, **order: object) -> bytes:
     simulator.control("faults", **order)
     with simulator.http.stream("POST", ENDPOINT, content=request) as answer:
         return b"".join(answer.iter_raw())
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("empty_list", 0), ("half_list", 2)])
+def test_a_sound_last_page_can_lack_rows(simulator: Simulator, kind: str, rows: int) -> None:
+    root = etree.fromstring(spoiled(simulator, kind=kind).content, STRICT)
+    (page,) = root.iter("{*}ListOfAccount")
+    assert page.get("lastpage") == "true"
+    assert len(page) == rows

@@ -65,3 +65,17 @@ def test_an_object_can_be_empty_denied_or_unavailable(simulator: Simulator, answ
 )
 def test_a_rule_that_hides_nothing_is_refused(simulator: Simulator, body: Record) -> None:
     assert simulator.control("visibility", 400, **body)["error"]
+
+
+def test_a_hidden_field_comes_back_blank_and_is_kept(simulator: Simulator) -> None:
+    account = simulator.records("Account")[0]
+    assert account["TerritoryId"]
+    asked = ("Account", "<Id/><AccountName/><TerritoryId/>", f"[Id] = '{account['Id']}'")
+    simulator.control("visibility", object="Account", field="TerritoryId")
+    (row,) = simulator.query(*asked).rows
+    assert not row.get("TerritoryId")
+    assert row["AccountName"] == account["AccountName"]
+    assert simulator.record("Account", account["Id"]) == account
+    simulator.control("visibility", object="Account", field="TerritoryId", seen=True)
+    (row,) = simulator.query(*asked).rows
+    assert row["TerritoryId"] == account["TerritoryId"]
