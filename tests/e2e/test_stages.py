@@ -52,7 +52,7 @@ class Stages:
             hydrate(self.open, self.crm, CATALOG, obj)
         hydrate_remaining(self.open, self.crm, CATALOG)
         with self.open() as connection:
-            guard = Guard(1.0, 10**9)
+            guard = Guard(0.3, 50)
             derive(connection, CATALOG, as_of=polled.watermark, now=utc_now(), guard=guard)
 
     def views(self) -> tuple[dict[str, View], dict[str, int]]:

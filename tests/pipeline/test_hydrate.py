@@ -294,3 +294,22 @@ def test_a_deleted_book_does_not_block_the_work_list(
         hydrate(bench.open, bench.crm, CATALOG, CATALOG["account"])
     assert bench.query("SELECT count(*) FROM read_requests") == [(0 if given_up else 1,)]
     assert bench.states("account") == {"A": "live", "B": "live"}
+
+
+def test_a_link_that_a_merge_gave_to_the_survivor_comes_back_with_the_row_it_names(bench: Bench) -> None:
+    """The duplicate was linked to an account that is deleted at the time of the merge, and restored after it."""
+    account = bench.crm.tables["Account"].pop("B")
+    bench.crm.tables["Contact"]["C"]["_links"] = {"ListOfAccount": ("A",)}
+    bench.event("DeleteRecord", "Account", "B")
+    bench.put("Contact", "S", AccountId="A", _links={"ListOfAccount": ("A",)})
+    bench.event("WriteRecordNew", "Contact", "S")
+    bench.sync()
+    del bench.crm.tables["Contact"]["C"]
+    bench.event("MergeRecords", "Contact", "S", "C")
+    bench.sync()
+    bench.crm.tables["Account"]["B"] = account
+    bench.crm.tables["Contact"]["S"]["_links"] = {"ListOfAccount": ("A", "B")}
+    bench.event("RestoreRecord", "Account", "B")
+    bench.sync()
+    links = bench.query("SELECT parent_id FROM snapshot.contact_link WHERE row_id = 'S' AND live ORDER BY 1")
+    assert links == [("A",), ("B",)]
