@@ -49,6 +49,9 @@ class ReadConnection(Protocol):
     def has_content(self) -> bool:
         """Whether the store's tables are there."""
 
+    def has_table(self, name: str) -> bool:
+        """Whether one table is there: a store that an older version made may lack the newest."""
+
     def version(self) -> object:
         """Changes whenever another connection has committed, or the store became another's replica or ceased to be."""
 

@@ -65,7 +65,7 @@ PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\)\s+VALUES \([?, ]+\)"
 # So many change what the planner has to know, at once and not when autovacuum comes round.
 MANY_ROWS = 20_000
 
-HAS_CONTENT = "SELECT to_regclass('meta') IS NOT NULL"
+HAS_TABLE = "SELECT to_regclass(?) IS NOT NULL"
 # Which transaction wrote the row of meta, and where it lies: each commit of a writer writes it anew.
 VERSION = "SELECT CAST(xmin AS TEXT), CAST(ctid AS TEXT), pg_is_in_recovery() FROM meta"
 TOUCH_META = "UPDATE meta SET only_row = only_row"
@@ -126,7 +126,10 @@ class PostgresConnection:
             yield
 
     def has_content(self) -> bool:
-        return bool(self.execute(HAS_CONTENT).get)
+        return self.has_table("meta")
+
+    def has_table(self, name: str) -> bool:
+        return bool(self.execute(HAS_TABLE, (name,)).get)
 
     def version(self) -> object:
         return self.execute(VERSION).get if self.has_content() else None

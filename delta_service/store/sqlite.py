@@ -37,7 +37,7 @@ PLANNER_STATISTICS = (
     ("head", "head", "500000 100 20 1"),
 )
 INSERT_STATISTICS = "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)"
-HAS_CONTENT = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'"
+HAS_TABLE = "SELECT count(*) FROM sqlite_schema WHERE name = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,10 @@ class SqliteConnection(apsw.Connection):
             raise
 
     def has_content(self) -> bool:
-        return bool(self.execute(HAS_CONTENT).get)
+        return self.has_table("meta")
+
+    def has_table(self, name: str) -> bool:
+        return bool(self.execute(HAS_TABLE, (name,)).get)
 
     def version(self) -> object:
         return self.execute("PRAGMA data_version").get
