@@ -21,9 +21,9 @@ from delta_client.connection import Connection, ProblemError, UnreachableError
 from delta_client.database import ConcurrentUseError, Database
 from delta_client.device import Device, DivergedError, Outcome, RevokedError
 
-HELD_SECONDS = 25
-# A question that was held less long was not held: the service has too many to hold.
-SHORT_HOLD_SECONDS = 1
+WAIT_SECONDS = 25
+# A question that was answered sooner did not wait: too many do already.
+SHORT_WAIT_SECONDS = 1
 FAILED, REFUSED, WIPED = 1, 3, 4
 
 
@@ -36,9 +36,10 @@ def main(arguments: list[str]) -> int:
     try:
         with Connection(options.url, token) as connection, Database(options.db) as database, _bar() as tell:
             client = Device(connection, database, route, page_rows=options.page_rows, tell=tell)
-            _report(client.sync(), database)
+            outcome = client.sync()
+            _report(outcome, database)
             while options.follow:
-                _follow(client, database)
+                outcome = _follow(client, database, outcome)
     except KeyboardInterrupt:
         return 0
     except (AnswerError, ConcurrentUseError, DivergedError, ProblemError, RevokedError, UnreachableError) as error:
@@ -61,18 +62,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _follow(client: Device, database: Database) -> None:
+def _follow(client: Device, database: Database, before: Outcome) -> Outcome:
     asked_at = time.monotonic()
-    outcome = client.sync(wait_seconds=HELD_SECONDS, patience_seconds=float("inf"))
-    if outcome.operations:
+    outcome = client.sync(wait_seconds=WAIT_SECONDS, patience_seconds=float("inf"))
+    if outcome.operations or outcome.facts.held != before.facts.held:
         _report(outcome, database)
-    elif time.monotonic() - asked_at < SHORT_HOLD_SECONDS:
-        time.sleep(outcome.next_expected_seconds)
+        if before.facts.held and not outcome.facts.held:
+            _say("no rows are held back any more")
+    elif time.monotonic() - asked_at < SHORT_WAIT_SECONDS:
+        time.sleep(outcome.facts.next_expected_seconds)
+    return outcome
 
 
 def _report(outcome: Outcome, database: Database) -> None:
     steps = ", ".join(step.value for step in outcome.steps)
-    sys.stdout.write(f"{database.row_count} rows, proven equal; {outcome.operations} operations by {steps}\n")
+    _say(f"{database.row_count} rows, proven equal; {outcome.operations} operations by {steps}")
+    if held := outcome.facts.held:
+        rows = ", ".join(f"{count} {name}" for name, count in held.items())
+        _say(f"rows held back by the service since {outcome.facts.held_since}: {rows}; these may be outdated")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 

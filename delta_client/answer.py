@@ -37,6 +37,10 @@ class Facts:
     """Rows of the whole view, not of this page."""
     digests: Mapping[str, str]
     next_expected_seconds: int
+    held: Mapping[str, int]
+    """Rows that are held back, by object: they may be outdated. Empty nearly always."""
+    held_since: str | None
+    """RFC 3339."""
 
     @property
     def total_rows(self) -> int:
@@ -60,6 +64,8 @@ def facts_of(headers: Mapping[str, str], next_page: str | None) -> Facts:
             counts={name: int(count) for name, count in _pairs(headers["sync-counts"])},
             digests=dict(_pairs(headers["sync-digest"])),
             next_expected_seconds=int(headers["sync-next-expected"]),
+            held={name: int(count) for name, count in _pairs(headers.get("sync-held"))},
+            held_since=headers.get("sync-held-since"),
         )
     except (KeyError, ValueError) as error:
         raise AnswerError(f"a header is missing or wrong: {error}") from error
@@ -134,9 +140,9 @@ class _Scanner:
         self._at += 1
 
 
-def _pairs(header: str) -> Iterator[tuple[str, str]]:
-    """``a=1, b=2``."""
-    for part in header.split(","):
+def _pairs(header: str | None) -> Iterator[tuple[str, str]]:
+    """``a=1, b=2``; none without the header."""
+    for part in () if header is None else header.split(","):
         name, separator, value = part.strip().partition("=")
         if not separator:
             raise ValueError(header)

@@ -57,8 +57,8 @@ class Outcome:
     operations: int
     """Rows written or removed."""
     steps: tuple[Step, ...]
-    next_expected_seconds: int
-    """After this it is worth asking again."""
+    facts: Facts
+    """Of the service's last answer: when to ask again, and what is held back."""
 
 
 Tell = Callable[[Progress], None]
@@ -112,7 +112,7 @@ class Device:
             else:
                 wrong = self._differing(answer.facts)
                 if not wrong:
-                    return Outcome(operations, tuple(steps), answer.facts.next_expected_seconds)
+                    return Outcome(operations, tuple(steps), answer.facts)
                 log.warning("after the %s, %s are not what the service has", step.value, ", ".join(wrong))
                 if step is Step.SNAPSHOT:
                     raise DivergedError("Not even a fresh copy has the digest that the service tells.")

@@ -23,7 +23,7 @@ from delta_service.query import DeltaQuery, StoreNames, parse_query, preferred_w
 from delta_service.question import Held, Question, base_path, newest_named, question_of, question_of_page
 from delta_service.quiet import Quiet, matches, quiet_answer
 from delta_service.repeats import Repeats
-from delta_service.scope import asked_scope, touched_seq
+from delta_service.scope import asked_scope, held_rows, touched_seq
 from delta_service.scoped_request import NDJSON, ScopedRequest
 from delta_service.settings import ServiceSettings
 from delta_service.sharing import SharedResults
@@ -90,7 +90,7 @@ class DeltaRoutes:
         if newest_seen > state.published_seq:
             state = await self._watch.reaching(newest_seen)
         question, now_seq = self._question(claims, request, query, held, state)
-        if wait_seconds and question.nothing_new(state):
+        if wait_seconds and _nothing_to_tell(question, request, state):
             await self._watch.wait_for_change(question.scope, state.published_seq, wait_seconds, claims.caller)
             state = self._current()
             question, now_seq = self._question(claims, request, query, held, state)
@@ -230,11 +230,21 @@ def _requests(question: Question) -> Counter:
     return metrics.SNAPSHOT if question.replaces else metrics.DELTA
 
 
+def _nothing_to_tell(question: Question, request: ScopedRequest, state: StoreState) -> bool:
+    """Whether the device knows all there is: what is held too, by its cursor or by the answer that it has."""
+    if not question.nothing_new(state):
+        return False
+    etag = _etag(question, state.published_seq, state, ndjson=request.ndjson)
+    return question.knows_held(state) or matches(request.if_none_match, etag)
+
+
 def _etag(question: Question, now_seq: int, state: StoreState, *, ndjson: bool) -> bytes:
     # Only these two forms repeat in the body what else is in headers.
     stamp = (now_seq, state.published_seq, state.as_of) if ndjson or question.envelope else ()
     effective_seq = min(touched_seq(question.scope, state), now_seq)
-    return question.etag(effective_seq, state.generation, ndjson, stamp)
+    # A cache that is told 304 keeps the headers it has and is not told: these would stay when nothing is held any more.
+    held = tuple(held_rows(question.scope, state).values())
+    return question.etag(effective_seq, state.generation, ndjson, stamp, *held)
 
 
 def _encoding(coding: str | None) -> Headers:

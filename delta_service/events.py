@@ -1,4 +1,7 @@
-"""``GET /v1/events``: a small server-sent event whenever a publication touches what the caller may see."""
+"""``GET /v1/events``: a small server-sent event whenever a publication touches what the caller may see.
+
+So does one after which other rows of it are held than before.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ from delta_service.cursor import TokenError, decode_cursor
 from delta_service.problems import ProblemError
 from delta_service.query import given_parameters
 from delta_service.question import question_of_view
-from delta_service.scope import Scope, granted_scope, touched_seq
+from delta_service.scope import Scope, granted_scope, news_seq
 from delta_service.scoped_request import ScopedRequest
 from delta_service.source import ViewSource
 from delta_service.store.views import StoreState
+from delta_service.sync_headers import held_members
 from delta_service.watch import StoreWatch
 
 HEADERS = [
@@ -94,7 +98,7 @@ class EventRoute:
             view = question_of_view(scope, state.objects)
             cursor = view.cursor(state.published_seq, state)
             facts = await self._source.facts(view, state.published_seq, state)
-            data = {"scope": scope, "cursor": cursor, "counts": facts.members()["counts"]}
+            data = {"scope": scope, "cursor": cursor, "counts": facts.members()["counts"], **held_members(facts.held)}
             event = b"id: %s\nevent: publication\ndata: %s\n\n" % (cursor.encode(), orjson.dumps(data))
             if state is self._events_state:
                 self._events[scope] = event
@@ -116,4 +120,4 @@ def _knows(seen: Seen, scope: Scope, state: StoreState) -> bool:
     same_history = (seen.epoch, seen.scope) == (state.epoch, scope)
     # What a caller knows from elsewhere, a replica that is behind will learn.
     possible = seen.seq <= state.published_seq or state.is_replica
-    return same_history and possible and touched_seq(scope, state) <= seen.seq
+    return same_history and possible and news_seq(scope, state) <= seen.seq

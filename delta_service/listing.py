@@ -8,12 +8,13 @@ from delta_service.answers import Answer
 from delta_service.auth import Claims
 from delta_service.cursor import Anchor, Cursor
 from delta_service.question import base_path
-from delta_service.scope import EVERYTHING, granted_scope
+from delta_service.scope import EVERYTHING, granted_scope, held_rows
 from delta_service.store.views import StoreState, Territory
+from delta_service.sync_headers import held_members
 
 
 def territories_answer(claims: Claims, state: StoreState) -> Answer:
-    """The token's territories by id, with their newest cursor, counts and digests."""
+    """The token's territories by id, with their newest cursor, counts and digests, and what is held of them."""
     scope = granted_scope(claims, state)
     ids = sorted(state.territories) if scope == EVERYTHING else scope
     document = {"territories": [_entry(state.territories[id_], state) for id_ in ids]}
@@ -32,4 +33,5 @@ def _entry(territory: Territory, state: StoreState) -> dict[str, object]:
         "counts": {name: total.rows for name, total in zip(state.objects, territory.totals, strict=True)},
         "digest": {name: f"{total.digest:016x}" for name, total in zip(state.objects, territory.totals, strict=True)},
         "delta": base_path((territory.id,)) + "/delta",
+        **held_members(held_rows((territory.id,), state)),
     }

@@ -19,6 +19,15 @@ PUBLISHED_SEQ = Gauge("delta_published_seq", "Newest publication known.", multip
 AS_OF_SECONDS = Gauge(
     "delta_as_of_timestamp_seconds", "All CRM changes up to this time are served.", multiprocess_mode="max"
 )
+# Both may fall, so of several workers the one that was asked last is right.
+HELD_ROWS = Gauge(
+    "delta_held_rows",
+    "Rows that the pipeline's guard holds, each as often as territories see it.",
+    multiprocess_mode="mostrecent",
+)
+HELD_AGE_SECONDS = Gauge(
+    "delta_held_age_seconds", "Since when the first of them is held; 0 if none is.", multiprocess_mode="mostrecent"
+)
 WAITING = Gauge("delta_waiting", "Long polls and listeners that wait for a change.", multiprocess_mode="livesum")
 
 INSERTED, UPDATED, DELETED = map(ROWS.labels, ("insert", "update", "deleted"))

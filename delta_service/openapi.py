@@ -128,8 +128,9 @@ def _events() -> JsonObject:
     known = _parameter("Last-Event-ID", "header", TEXT, "The id of the last event (a cursor); browsers send it.")
     answer = _content(
         "text/event-stream",
-        "`publication` events: `scope`, `cursor`, `counts`. The first says where the scope is now, unless the id of "
-        "the last event shows that the caller knows. Comments in between show that the connection is alive.",
+        "`publication` events: `scope`, `cursor`, `counts`, and `held` and `heldSince` while rows are held back. The "
+        "first says where the scope is now, unless the id of the last event shows that the caller knows. Comments in "
+        "between show that the connection is alive.",
     )
     return _operation("events", "Publications that touch the scope, as they happen", answer, (*_AT_SCOPE, 429), [known])
 
@@ -159,6 +160,8 @@ _HEADER_TEXTS = {
     "Sync-Next-Expected": "Seconds until asking again is worth it.",
     "Sync-Counts": "Rows of the whole view, by object.",
     "Sync-Digest": "Digests of the whole view, by object: the sum modulo 2^64 of its rows' digests.",
+    "Sync-Held": "Rows of the scope that are held back, by object: they may be outdated. Absent while there are none.",
+    "Sync-Held-Since": "When the first of them was held.",
     "ETag": "Weak validator for If-None-Match.",
     "Preference-Applied": "The wait that a Prefer header brought about.",
 }

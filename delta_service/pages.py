@@ -33,6 +33,7 @@ from delta_service.problems import (
     store_unavailable,
 )
 from delta_service.query import given_parameters
+from delta_service.scope import EVERYTHING, held_rows
 from delta_service.source import ViewSource
 from delta_service.watch import StoreWatch
 
@@ -81,6 +82,9 @@ def router(authenticator: Authenticator, watch: StoreWatch, source: ViewSource, 
         if (state := watch.state) is not None:
             metrics.PUBLISHED_SEQ.set(state.published_seq)
             metrics.AS_OF_SECONDS.set(state.as_of.timestamp())
+            held = held_rows(EVERYTHING, state).values()
+            metrics.HELD_ROWS.set(sum(one.rows for one in held))
+            metrics.HELD_AGE_SECONDS.set(max((time.time() - one.since.timestamp() for one in held), default=0))
         metrics.WAITING.set(watch.waiting)
         write_records()
         content = await asyncio.to_thread(metrics.exposition)

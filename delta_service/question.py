@@ -13,7 +13,7 @@ from delta_service.body import Form
 from delta_service.cursor import Anchor, Cursor, PageToken
 from delta_service.problems import ProblemError, bad_request
 from delta_service.query import DeltaQuery
-from delta_service.scope import EVERYTHING, Scope, keys_of, touched_seq
+from delta_service.scope import EVERYTHING, Scope, keys_of, news_seq, touched_seq
 from delta_service.store.views import Position, StoreState, View
 
 
@@ -68,11 +68,18 @@ class Question:
 
     def nothing_new(self, state: StoreState) -> bool:
         """Whether nothing the scope sees has changed since the anchors, by what is in memory alone."""
+        return self._is_at(touched_seq(self.scope, state))
+
+    def knows_held(self, state: StoreState) -> bool:
+        """Whether, besides, the anchors were told with what is held of the scope now."""
+        return self._is_at(news_seq(self.scope, state))
+
+    def _is_at(self, seq: int) -> bool:
+        """Whether the anchors are the scope's view at a publication, or a later one."""
         if self.after is not None or not self.anchors:
             return False
-        newest = touched_seq(self.scope, state)
         anchors = (self.anchor_of(name) for name in self.objects)
-        return all(anchor and anchor.scope == self.scope and anchor.seq >= newest for anchor in anchors)
+        return all(anchor and anchor.scope == self.scope and anchor.seq >= seq for anchor in anchors)
 
     def cursor(self, now_seq: int, state: StoreState) -> str:
         """The view the device holds once it has applied the answer."""

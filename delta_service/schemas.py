@@ -34,7 +34,7 @@ def schemas(objects: Sequence[str]) -> dict[str, JsonObject]:
         "Digest": _strict(_SYNC | {"buckets": _by_object(_BUCKETS)}, [*_SYNC_ALWAYS, "cursor"]),
         "Differing": _strict({"cursor": TEXT, "differing": _by_object(_BUCKET_NUMBERS)}),
         "Territories": _strict({"territories": {"type": "array", "items": reference("Territory")}}),
-        "Territory": _strict(_TERRITORY),
+        "Territory": _strict(_TERRITORY, [name for name in _TERRITORY if name not in _HELD]),
         "Explanation": _strict(_EXPLANATION),
         "Ready": _strict({"status": {"const": "ready"}, "publishedSeq": COUNT, "asOf": TIME}),
         "Problem": _strict(_PROBLEM, ["type", "title", "status", "code", "detail", "requestId"]),
@@ -108,6 +108,10 @@ _BUCKET_NUMBERS: JsonObject = {
     "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": BUCKET_COUNT},
     "uniqueItems": True,
 }
+_HELD: JsonObject = {
+    "held": _by_object(COUNT) | {"description": "Rows that may be outdated, by object; absent while there are none."},
+    "heldSince": TIME | {"description": "When the first of them was held."},
+}
 _SYNC: JsonObject = {
     "cursor": {"type": "string", "description": "On the last page."},
     "next": {"type": "string", "description": "Address of the next page, on all others."},
@@ -117,6 +121,7 @@ _SYNC: JsonObject = {
     "published": TIME,
     "nextExpected": {"type": "integer", "description": "Seconds until asking again is worth it."},
     "mode": {"const": "replace"},
+    **_HELD,
     "counts": _by_object(COUNT),
     "digest": _by_object(DIGEST),
 }
@@ -130,6 +135,7 @@ _TERRITORY: JsonObject = {
     "counts": _by_object(COUNT),
     "digest": _by_object(DIGEST),
     "delta": {"type": "string", "description": "Address of the delta."},
+    **_HELD,
 }
 _BOUNDS: JsonObject = {
     "fromSeq": COUNT,

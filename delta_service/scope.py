@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from delta_service.auth import Claims
 from delta_service.problems import not_found, scope_denied
-from delta_service.store.views import StoreState
+from delta_service.store.views import HeldRows, StoreState, Territory
 
 Scope = tuple[str, ...]
 EVERYTHING: Scope = ("*",)
@@ -47,8 +49,29 @@ def keys_of(scope: Scope, state: StoreState) -> frozenset[int]:
 
 def touched_seq(scope: Scope, state: StoreState) -> int:
     """The newest publication that changed what the scope sees; 0 if none did."""
+    return max((territory.touched_seq for territory in _territories(scope, state)), default=0)
+
+
+def news_seq(scope: Scope, state: StoreState) -> int:
+    """The newest publication that changed what the scope sees, or what of it is held; 0 if none did."""
+    territories = _territories(scope, state)
+    return max((max(territory.touched_seq, territory.held_seq) for territory in territories), default=0)
+
+
+def held_rows(scope: Scope, state: StoreState) -> dict[str, HeldRows]:
+    """What the guard holds of the scope, by object. A row that is held in two of its territories counts twice."""
+    found: dict[int, HeldRows] = {}
+    for territory in _territories(scope, state):
+        for held in territory.held:
+            known = found.get(held.object, held._replace(rows=0))
+            found[held.object] = HeldRows(held.object, known.rows + held.rows, min(known.since, held.since))
+    return {state.objects[key]: found[key] for key in sorted(found)}
+
+
+def _territories(scope: Scope, state: StoreState) -> Iterator[Territory]:
+    """Those of the scope that the store knows."""
     territories = state.territories.values() if scope == EVERYTHING else map(state.territories.get, scope)
-    return max((territory.touched_seq for territory in territories if territory is not None), default=0)
+    return (territory for territory in territories if territory is not None)
 
 
 def _id_of(name: str, state: StoreState) -> str | None:

@@ -15,7 +15,7 @@ from delta_service.compression import compress
 from delta_service.problems import store_unavailable
 from delta_service.query import Since
 from delta_service.question import Held, HeldSince, Part, Question, cursor_expired, page_expired, parts_of
-from delta_service.scope import Scope, keys_of, touched_seq
+from delta_service.scope import Scope, held_rows, keys_of, touched_seq
 from delta_service.sharing import SharedResults
 from delta_service.stamps import MILLISECOND, Stamp, StampKind, named_publication, stamp_of
 from delta_service.store.errors import HistoryExpiredError, PageExpiredError, StoreUnavailableError
@@ -167,6 +167,7 @@ class ViewSource:
             poll_seconds=self._poll_seconds,
             objects=question.objects,
             totals=tuple(totals[state.objects.index(name)] for name in question.objects),
+            held=held_rows(question.scope, state),
         )
 
     async def times(self, seq: int, state: StoreState) -> tuple[datetime, datetime] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from delta_service.answers import Headers
-from delta_service.store.views import Total
+from delta_service.store.views import HeldRows, Total
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class SyncFacts:
     """Of the whole view, object by object."""
     cursor: str | None = None
     next_link: str | None = None
+    held: Mapping[str, HeldRows] = field(default_factory=dict)
+    """What is held of the scope now, whichever view is asked about, by object."""
 
     def headers(self) -> Headers:
         counts = ", ".join(f"{name}={total.rows}" for name, total in self._named())
@@ -63,10 +65,13 @@ class SyncFacts:
             members |= {"asOf": self.as_of, "published": self.published}
         if self.replaces:
             members["mode"] = "replace"
-        return members
+        return members | held_members(self._held())
 
     def _named(self) -> Iterable[tuple[str, Total]]:
         return zip(self.objects, self.totals, strict=True)
+
+    def _held(self) -> dict[str, HeldRows]:
+        return {name: self.held[name] for name in self.objects if name in self.held}
 
     def _streamed_headers(self) -> Iterable[tuple[bytes, bytes]]:
         yield b"sync-exact", b"true" if self.exact else b"false"
@@ -76,6 +81,20 @@ class SyncFacts:
             yield b"sync-published", self.published.encode()
         if self.replaces:
             yield b"sync-mode", b"replace"
+        if held := self._held():
+            yield b"sync-held", ", ".join(f"{name}={one.rows}" for name, one in held.items()).encode()
+            yield b"sync-held-since", utc_second(_since(held)).encode()
+
+
+def held_members(held: Mapping[str, HeldRows]) -> dict[str, object]:
+    """As JSON members; none while nothing is held."""
+    if not held:
+        return {}
+    return {"held": {name: one.rows for name, one in held.items()}, "heldSince": utc_second(_since(held))}
+
+
+def _since(held: Mapping[str, HeldRows]) -> datetime:
+    return min(one.since for one in held.values())
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from delta_service.callers import UNLIMITED, Caller
 from delta_service.problems import rate_limited, starting, store_unavailable
-from delta_service.scope import Scope, touched_seq
+from delta_service.scope import Scope, news_seq
 from delta_service.store.engine import StoreLocation, engine_at
 from delta_service.store.errors import StoreDamagedError, StoreUnavailableError, StoreUnreachableError
 from delta_service.store.reader import DeltaStoreReader
@@ -174,13 +174,13 @@ class StoreWatch:
     async def wait_for_change(
         self, scope: Scope, seen_seq: int, timeout_seconds: float, caller: Caller = UNLIMITED
     ) -> bool:
-        """Return True when a publication after ``seen_seq`` touches the scope (or the store has gone), else False:
+        """Return True when a publication after ``seen_seq`` is news to the scope (or the store has gone), else False:
         at the timeout or when the service stops. Raises the 429 problem where too many wait already.
         """
         if self.stopping:
             return False
         self.admit_waiting(caller)
-        if self.state is None or touched_seq(scope, self.state) > seen_seq:
+        if self.state is None or news_seq(scope, self.state) > seen_seq:
             return True
         # Thousands wait: a bare future and its timer are the least that each can have.
         loop = asyncio.get_running_loop()
@@ -224,7 +224,7 @@ class StoreWatch:
         same_history = before is not None and before.generation == state.generation
         known_seq = before.published_seq if before is not None and same_history else -1
         for scope in list(self._waiting):
-            if touched_seq(scope, state) > known_seq:
+            if news_seq(scope, state) > known_seq:
                 self._tell(scope, news=True)
 
     def _tell(self, scope: Scope, *, news: bool) -> None:

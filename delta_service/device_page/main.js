@@ -2,10 +2,11 @@
 
 import { Connection } from "./connection.js";
 import { Database } from "./database.js";
+import { doubtsOf } from "./freshness.js";
 import { count, Model, sentences } from "./model.js";
 import { Device } from "./sync.js";
 import { keptToken, keepToken } from "./token.js";
-import { log, showState, View } from "./view.js";
+import { log, showDoubts, showState, showSynced, View } from "./view.js";
 
 const TICK_MS = 1000;
 const RETRY_MS = 2000;
@@ -46,6 +47,7 @@ async function runDevice(territory, connection) {
   let model;
   let view;
   let trouble = null;
+  let freshness = null;
 
   const hear = {
     loaded({ rows, cursor }) {
@@ -59,7 +61,9 @@ async function runDevice(territory, connection) {
     received({ rows }) {
       if (document.body.dataset.state === "syncing" && rows) showState("syncing", `received ${count(rows, "row")}`);
     },
-    applied({ change, first, cursor, asOf }) {
+    applied({ change, first, cursor, asOf, freshness: heard = null }) {
+      freshness = heard;
+      drawDoubts();
       view.progress(cursor, asOf);
       const rows = change.inserted.length + change.updated.length + change.deleted.length;
       if (!rows) return;
@@ -74,7 +78,7 @@ async function runDevice(territory, connection) {
       if (identical) trouble = null;
       view.counts(objects);
       document.body.dataset.identical = identical;
-      if (identical) showState("synced", "✓ identical to the server");
+      if (identical) showSynced(doubts());
       else showState("differs", "≠ differs from the server · repairing");
     },
     problem({ error }) {
@@ -87,6 +91,12 @@ async function runDevice(territory, connection) {
     },
   };
 
+  const doubts = () => (freshness ? doubtsOf(freshness) : []);
+  const drawDoubts = () => {
+    if (showDoubts(doubts()) && document.body.dataset.state === "synced") showSynced(doubts());
+  };
+
+  setInterval(drawDoubts, TICK_MS);
   setInterval(() => model?.expire(Date.now()) && view.draw(), TICK_MS);
   window.addEventListener("online", () => device.wake());
   document.addEventListener("visibilitychange", () => document.hidden || device.wake());

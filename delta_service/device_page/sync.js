@@ -2,6 +2,7 @@
 
 import { Problem } from "./connection.js";
 import { partOf } from "./digest.js";
+import { freshnessOf } from "./freshness.js";
 import { comparison, versionsAsked } from "./repair.js";
 import { Replica } from "./replica.js";
 import { entriesOf } from "./rows.js";
@@ -98,13 +99,14 @@ export class Device {
       answer = await this.get(nextPage(answer));
     }
     const { cursor, counts, digests, asOf } = factsOf(answer);
+    const freshness = freshnessOf(answer.headers);
     await Promise.all(puts.map(async (put) => (put.part = await partOf(put.object, put.id, put.text))));
     await this.database.apply({ replace, puts, deletes, cursor });
 
     const first = this.cursor === null && this.replica.size === 0;
     const change = this.replica.apply({ replace, puts, deletes });
     this.cursor = cursor;
-    this.tell({ kind: "applied", change, first, cursor, asOf });
+    this.tell({ kind: "applied", change, first, cursor, asOf, freshness });
     this.verify(this.replica.compare(counts, digests));
     return puts.length + deletes.length > 0;
   }

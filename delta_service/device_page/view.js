@@ -142,6 +142,21 @@ export function showState(kind, text) {
   element("state").textContent = text;
 }
 
+/** Rows are identical to the server's: so far so good, but `doubts` (sentences) say that the server may be outdated. */
+export function showSynced(doubts) {
+  showState("synced", doubts.length ? "identical · may be outdated" : "✓ identical to the server");
+}
+
+/** Returns whether they are others than before: their ages change once a minute at most. */
+export function showDoubts(doubts) {
+  const shown = [...element("doubts").children].map(({ textContent }) => textContent);
+  if (shown.join() === doubts.join()) return false;
+  document.body.dataset.outdated = doubts.length > 0;
+  element("doubts").hidden = !doubts.length;
+  element("doubts").replaceChildren(...doubts.map((doubt) => make("li", "", doubt)));
+  return true;
+}
+
 /** Newest first; `kind` is arrived, changed, left, info or problem. */
 export function log(kind, text) {
   element("log").prepend(make("li", kind, make("time", "", new Date().toLocaleTimeString()), text));

@@ -54,6 +54,9 @@ class ReadConnection(Protocol):
     def check_content(self) -> None:
         """Raises StoreUnavailableError where nothing was ever stored, StoreDamagedError where something must be."""
 
+    def has_table(self, name: str) -> bool:
+        """Whether one table is there: a store that an older version made may lack the newest."""
+
     def version(self) -> object:
         """Changes whenever another connection has committed, or the store became another's replica or ceased to be."""
 

@@ -78,7 +78,7 @@ DAMAGE = (
     psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn,
 )  # fmt: skip
 
-HAS_CONTENT = "SELECT to_regclass('meta') IS NOT NULL"
+HAS_TABLE = "SELECT to_regclass(?) IS NOT NULL"
 # Which transaction wrote the row of meta, and where it lies: each commit of a writer writes it anew.
 VERSION = "SELECT CAST(xmin AS TEXT), CAST(ctid AS TEXT), pg_is_in_recovery() FROM meta"
 TOUCH_META = "UPDATE meta SET only_row = only_row"
@@ -152,7 +152,10 @@ class PostgresConnection:
             yield
 
     def has_content(self) -> bool:
-        return bool(self.execute(HAS_CONTENT).get)
+        return self.has_table("meta")
+
+    def has_table(self, name: str) -> bool:
+        return bool(self.execute(HAS_TABLE, (name,)).get)
 
     def check_content(self) -> None:
         if not self.has_content():

@@ -245,6 +245,7 @@ HEADS = """SELECT head.territory, head.object, head.rows, head.digest
           WHERE coalesce((SELECT max(touched_seq) FROM visibility WHERE visibility.territory = territory.key), 0)
              > :since) AS newest
     JOIN head ON head.territory = newest.territory AND head.object = newest.object AND head.seq = newest.seq"""
+HELD = "SELECT territory, object, rows, since_us FROM held ORDER BY territory, object"
 HEAD_AT = """SELECT rows, digest FROM head WHERE territory = :territory AND object = :object AND seq <= :now
     ORDER BY seq DESC LIMIT 1"""
 PUBLICATION_AT = """SELECT seq FROM publication WHERE published_at_us <= ?

@@ -26,6 +26,7 @@ from delta_service.store.views import (
     NOTHING,
     Content,
     DeltaRow,
+    HeldRows,
     Position,
     RowHistory,
     RowText,
@@ -251,6 +252,7 @@ class DeltaStoreReader:
         since = known.published_seq if known else -1
         objects = tuple(name for (name,) in self._connection.execute(questions.OBJECTS))
         territories = {}
+        held = self._held_rows()
         heads: dict[tuple[int, int], Total] = {}
         for territory, key, rows, digest in self._connection.execute(questions.HEADS, {"since": since}):
             heads[territory, key] = Total(rows, unsigned(digest))
@@ -260,7 +262,12 @@ class DeltaStoreReader:
                 totals = before.totals
             else:
                 totals = tuple(heads.get((key, position), NOTHING) for position in range(len(objects)))
-            territories[id_] = Territory(key, id_, name, touched_seq, totals)
+            held_now = tuple(held.get(key, ()))
+            if before and before.held == held_now:
+                held_seq = before.held_seq
+            else:
+                held_seq = published_seq if before or held_now else 0
+            territories[id_] = Territory(key, id_, name, touched_seq, totals, held_now, held_seq)
         return StoreState(
             epoch=epoch,
             cursor_key=cursor_key,
@@ -275,6 +282,14 @@ class DeltaStoreReader:
             ids_by_name=_unique_names(territories.values()),
             is_replica=self._connection.is_replica(),
         )
+
+    def _held_rows(self) -> dict[int, list[HeldRows]]:
+        """By territory."""
+        found: dict[int, list[HeldRows]] = defaultdict(list)
+        if self._connection.has_table("held"):
+            for territory, key, rows, since_us in self._connection.execute(questions.HELD):
+                found[territory].append(HeldRows(key, rows, from_microseconds(since_us)))
+        return found
 
     def _heads(self, territory: int, seq: int, object_count: int) -> tuple[Total, ...]:
         totals = []

@@ -51,7 +51,7 @@ PLANNER_STATISTICS = (
     ("head", "head", "500000 100 20 1"),
 )
 INSERT_STATISTICS = "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)"
-HAS_CONTENT = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'"
+HAS_TABLE = "SELECT count(*) FROM sqlite_schema WHERE name = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,10 @@ class SqliteConnection(apsw.Connection):
             raise
 
     def has_content(self) -> bool:
-        return bool(self.execute(HAS_CONTENT).get)
+        return self.has_table("meta")
+
+    def has_table(self, name: str) -> bool:
+        return bool(self.execute(HAS_TABLE, (name,)).get)
 
     def check_content(self) -> None:
         if not self.has_content():

@@ -19,6 +19,16 @@ class Total:
 NOTHING = Total(0, 0)
 
 
+class HeldRows(NamedTuple):
+    """Rows of one object that the pipeline's guard holds: they are as they were, and may be outdated."""
+
+    object: int
+    """The object's key."""
+    rows: int
+    since: datetime
+    """When the first of them was held (UTC)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Territory:
     key: int
@@ -29,6 +39,13 @@ class Territory:
     """The newest publication that changed what the territory sees; 0 if none did."""
     totals: tuple[Total, ...]
     """Per object, in the order of the store's objects, at the newest publication."""
+    held: tuple[HeldRows, ...]
+    """By object, at the newest publication; empty nearly always."""
+    held_seq: int
+    """The publication with which :attr:`held` became what it is, or a later one; 0 if nothing is known to be held.
+
+    The store does not keep it, and a service that has just started takes the newest: better told twice than never.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,10 @@ export class Service {
     Object.assign(this, { url: url.replace(/\/$/, ""), token, route });
   }
 
-  /** One page: `{lists, cursor, next, replaces}`. Either `cursor` (the last page) or `next` is null. */
+  /**
+   * One page: `{lists, cursor, next, replaces, held, heldSince}`. Either `cursor` (the last page) or `next` is null.
+   * `held` counts, by object, the rows that are held back and may be outdated; it is empty nearly always.
+   */
   async delta(parameters) {
     return this.page(`${this.route}/delta?${new URLSearchParams(parameters)}`);
   }
@@ -109,7 +112,15 @@ async function answerOf(response) {
   const next = /<(\/[^>]+)>;\s*rel="next"/.exec(response.headers.get("Link") ?? "")?.[1] ?? null;
   const cursor = response.headers.get("Sync-Cursor");
   if (complete ? !cursor : !next) throw new Error("The answer lacks its cursor, or its next page.");
-  return { lists, cursor, next, replaces: response.headers.get("Sync-Mode") === "replace" };
+  const replaces = response.headers.get("Sync-Mode") === "replace";
+  const held = heldIn(response.headers.get("Sync-Held"));
+  return { lists, cursor, next, replaces, held, heldSince: response.headers.get("Sync-Held-Since") };
+}
+
+/** `account=12, contact=3` as an object. */
+function heldIn(header) {
+  const parts = (header ?? "").split(",").filter(Boolean).map((part) => part.trim().split("="));
+  return Object.fromEntries(parts.map(([object, rows]) => [object, Number(rows)]));
 }
 
 async function* eventsIn(body) {
