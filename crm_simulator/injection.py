@@ -28,6 +28,7 @@ Kind = Literal[
     "no_lastpage",
     "row_without_id",
     "bad_value",
+    "no_rows",
 ]
 
 
@@ -36,7 +37,8 @@ class FaultOrder(BaseModel):
 
     ``code``, with ``case`` and ``language``, belongs to kind `code`; ``seconds`` says how long a `stall` (before the
     answer) or a `slow_body` (in its middle) lasts, ``megabytes`` how big a `gzip_bomb` or a `huge_text` is, ``field``
-    which element gets the `bad_value`. ``status`` is the HTTP status; None leaves it as it is.
+    which element gets the `bad_value`; `no_rows` is an answer that is sound but for the
+    rows it should hold. ``status`` is the HTTP status; None leaves it as it is.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -107,6 +107,12 @@ def _bad_value(answer: Answer, order: FaultOrder) -> Answer:
     return replace(answer, content=content)
 
 
+def _no_rows(answer: Answer, order: FaultOrder) -> Answer:
+    content = re.sub(rb"(<(ListOf\w+) [^>]*>).*</\2>", rb"\1</\2>", answer.content, count=1, flags=re.DOTALL)
+    content = re.sub(rb'lastpage="\w+"', b'lastpage="true"', content, count=1)
+    return replace(answer, content=re.sub(rb' recordcount="\w+"', b' recordcount="0"', content, count=1))
+
+
 _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "truncated": lambda answer, _: replace(answer, content=answer.content[: len(answer.content) // 2]),
     "empty": lambda answer, _: replace(answer, content=b""),
@@ -122,4 +128,5 @@ _WAYS: dict[str, Callable[[Answer, FaultOrder], Answer]] = {
     "no_lastpage": _without_lastpage,
     "row_without_id": _without_id,
     "bad_value": _bad_value,
+    "no_rows": _no_rows,
 }

@@ -72,6 +72,7 @@ def of_snapshot(result: HydrationResult, operations: int, tables: Metadata) -> M
         "rows_lost_from_sight": dg.MetadataValue.int(result.lost),
         "rows_revived": dg.MetadataValue.int(result.revived),
         "rows_quarantined": dg.MetadataValue.int(result.quarantined),
+        "reads_unanswered": dg.MetadataValue.int(result.unanswered),
         "operations_spent": dg.MetadataValue.int(operations),
     }
     if result.by_reason:

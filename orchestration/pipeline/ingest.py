@@ -218,6 +218,9 @@ def _requests_without_events(
     if reconcile != "none":
         held = connection.execute("SELECT object, row_id FROM doubtful_reading WHERE held_since IS NOT NULL").fetchall()
         yield from (ReadRequest.row(name, row_id, "held") for name, row_id in held if name in catalog)
+        # Nothing has proven that they are deleted: nobody tells when they can be seen again.
+        lost = connection.execute("SELECT object, row_id FROM row_state WHERE state = 'lost'").fetchall()
+        yield from (ReadRequest.row(name, row_id, "lost from sight") for name, row_id in lost)
     for obj in catalog:
         if reconcile == "census":
             yield ReadRequest(obj.name, "census", "", str(settings.census_link_rows if obj.links else 0), "census")

@@ -16,6 +16,8 @@ import pyarrow as pa
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.warehouse import statement
 
+TO_BE_READ = "unanswered IS DISTINCT FROM true"
+"""Of a request: the CRM has not been asked, or has answered, and there is more to ask."""
 Kind = Literal["id", "field", "book", "since", "census", "all"]
 
 
@@ -152,4 +154,8 @@ def _merge_asked(connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
         "DELETE FROM read_requests WHERE (object, kind, field, value) IN"
         " (SELECT (object, kind, field, value) FROM asked)"
     )
-    connection.execute("INSERT INTO read_requests SELECT object, kind, field, value, reason, ?, 0 FROM asked", [now])
+    connection.execute(
+        "INSERT INTO read_requests BY NAME SELECT object, kind, field, value, reason, $now::TIMESTAMP AS requested_at,"
+        " 0 AS position, 0 AS missed, false AS unanswered FROM asked",
+        {"now": now},
+    )

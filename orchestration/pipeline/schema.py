@@ -111,6 +111,8 @@ READ_REQUESTS = _table(
     reason="VARCHAR: why",
     requested_at="TIMESTAMP: when, to the microsecond",
     position="BIGINT: for kind all: rows read and stored so far",
+    missed="INTEGER: sound answers so far that lacked what was asked for; a second one counts",
+    unanswered="BOOLEAN: whether the last answer proved nothing; such a request does not keep others from publication",
 )
 TOUCHED = _table(
     "touched",

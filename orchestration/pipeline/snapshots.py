@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,10 @@ class SettledRequest:
     request: ReadRequest
     requested_at: datetime
     position: int = 0
+    missed: int = 0
+    """Sound answers so far that lacked what was asked for."""
+    unanswered: bool = False
+    """The last answer proved nothing."""
 
     @property
     def reason(self) -> str:
@@ -50,8 +54,14 @@ class Batch:
     rows: Sequence[Row]
     defects: Sequence[Defect] = ()
     missing: Sequence[str] = ()
-    """Ids asked for by name that the CRM did not return."""
+    """Ids asked for by name that the CRM did not return in a sound answer; of those asked for once only, unless proof
+    is there, nothing follows yet.
+    """
     settled: Sequence[SettledRequest] = ()
+    missed: Sequence[SettledRequest] = ()
+    """Entries that an answer was silent about; they are asked once more."""
+    unanswered: Sequence[SettledRequest] = ()
+    """Entries whose answer proves nothing; they stay."""
     progress: tuple[SettledRequest, int] | None = None
     """For a load under way: the entry, and how many rows of it are stored with this batch."""
     complete_since: datetime | None = None
@@ -86,9 +96,9 @@ def merge_batch(
         set_aside_doubtful(connection, obj, batch.read_at, hold_moves=hold_moves)
     revived = _ids(connection, statement("rows_coming_back"), {"object": obj.name})
     changed = _replace_changed(connection, obj, batch)
-    gone = _mark_missing(connection, obj, batch)
+    gone, ask_again = _mark_missing(connection, obj, batch)
     _raise_requests(connection, catalog, obj, batch, revived, gone)
-    _settle(connection, obj, batch)
+    _settle(connection, obj, batch, ask_again)
     lost = sum(state == "lost" for _, state in gone)
     return MergeResult(changed, len(gone) - lost, lost, len(revived))
 
@@ -190,21 +200,31 @@ def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, 
     return scalar(connection, "SELECT count(*) FROM differing")
 
 
-def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> list[tuple[str, str]]:
-    """Make tombstones of known rows whose delete is proven, and set aside those that only did not come.
+def _mark_missing(
+    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch
+) -> tuple[list[tuple[str, str]], set[str]]:
+    """Make tombstones of known rows whose delete is proven, and set aside those that did not come twice.
 
-    Returns rows that had been there, each with ``deleted``, or ``lost`` where nothing proves it.
+    Returns rows that had been there, each with ``deleted``, or ``lost`` where nothing proves it; and the ids of rows
+    that did not come for the first time.
     """
     if not batch.missing:
-        return []
+        return [], set()
     snapshot = _snapshot(obj)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE missing AS SELECT row_id, _state AS was, _read_at AS seen_at FROM {snapshot}"
-        " WHERE row_id IN (SELECT unnest($ids::VARCHAR[]))"
-        " AND (row_id, _state <> 'deleted', _read_at <= $read_at) = (row_id, true, true)",
+        "CREATE OR REPLACE TEMP TABLE missing AS SELECT asked.row_id, _state AS was, _read_at AS seen_at"
+        f" FROM (SELECT unnest($ids::VARCHAR[]) AS row_id) AS asked"
+        f" LEFT JOIN (FROM {snapshot} WHERE row_id IN (SELECT unnest($ids::VARCHAR[]))) AS row USING (row_id)"
+        " WHERE was IS NULL OR (was <> 'deleted' AND seen_at <= $read_at)",
         {"read_at": batch.read_at, "ids": list(batch.missing)},
     )
     connection.execute(statement("classify_missing"), {"object": obj.name})
+    once = [entry.request.value for entry in batch.settled if entry.request.kind == "id" and not entry.missed]
+    ask_again = set(_ids(connection, statement("missed_once"), {"object": obj.name, "asked_once": once}))
+    connection.execute(
+        "DELETE FROM classified WHERE was IS NULL OR row_id IN (SELECT unnest($ids::VARCHAR[]))",
+        {"ids": list(ask_again)},
+    )
     # Nobody is served a dimension: there is nothing to hold.
     ends = "state = 'deleted'" if not obj.dimension else "true"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS FROM classified WHERE {ends} AND state <> was")
@@ -224,10 +244,11 @@ def _mark_missing(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, bat
             f"UPDATE {snapshot} SET _read_at = $read_at WHERE row_id IN (SELECT row_id FROM vanished)",
             {"read_at": batch.read_at},
         )
-    return connection.execute(
+    news = connection.execute(
         "SELECT row_id, state FROM classified"
         " WHERE state <> was AND (was = 'live' OR (was, state) = ('held', 'deleted'))"
     ).fetchall()
+    return news, ask_again
 
 
 def _raise_requests(
@@ -286,29 +307,44 @@ def _compare_census(
     return found
 
 
-def _settle(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> None:
+def _settle(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch, ask_again: set[str]) -> None:
+    """Take entries that are answered off the work list; note why others stay on it."""
+    missed = {*batch.missed, *(e for e in batch.settled if e.request.kind == "id" and e.request.value in ask_again)}
+    settled = [entry for entry in batch.settled if entry not in missed]
+    for entries, statement_ in (
+        (settled, "DELETE FROM read_requests"),
+        (missed, "UPDATE read_requests SET missed = coalesce(missed, 0) + 1, unanswered = false"),
+        (batch.unanswered, "UPDATE read_requests SET unanswered = true"),
+    ):
+        _change_entries(connection, obj, entries, statement_)
     if batch.progress is not None:
         entry, position = batch.progress
         connection.execute(
             "UPDATE read_requests SET position = ? WHERE object = ? AND kind = 'all' AND requested_at = ?",
             [position, obj.name, entry.requested_at],
         )
-    if batch.settled:
-        settled = pa.table(
-            {
-                "kind": [entry.request.kind for entry in batch.settled],
-                "field": [entry.request.field for entry in batch.settled],
-                "value": [entry.request.value for entry in batch.settled],
-                "requested_at": pa.array([entry.requested_at for entry in batch.settled], pa.timestamp("us")),
-            }
-        )
-        connection.register("settled", settled)
-        connection.execute(
-            "DELETE FROM read_requests WHERE object = ? AND (kind, field, value, requested_at)"
-            " IN (SELECT (kind, field, value, requested_at) FROM settled)",
-            [obj.name],
-        )
-        connection.unregister("settled")
+
+
+def _change_entries(
+    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, entries: Collection[SettledRequest], change: str
+) -> None:
+    if not entries:
+        return
+    chosen = pa.table(
+        {
+            "kind": [entry.request.kind for entry in entries],
+            "field": [entry.request.field for entry in entries],
+            "value": [entry.request.value for entry in entries],
+            "requested_at": pa.array([entry.requested_at for entry in entries], pa.timestamp("us")),
+        }
+    )
+    connection.register("chosen_entries", chosen)
+    connection.execute(
+        f"{change} WHERE object = ? AND (kind, field, value, requested_at)"
+        " IN (SELECT (kind, field, value, requested_at) FROM chosen_entries)",
+        [obj.name],
+    )
+    connection.unregister("chosen_entries")
 
 
 def _stored(value: Any) -> Any:

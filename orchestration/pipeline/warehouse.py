@@ -181,7 +181,9 @@ def _follow_catalog(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -
     if read_state(connection, "watermark") is not None:
         connection.execute("DELETE FROM read_requests WHERE object = ? AND kind = 'all'", [obj.name])
         connection.execute(
-            "INSERT INTO read_requests VALUES (?, 'all', '', '', 'the catalog changed', ?, 0)", [obj.name, utc_now()]
+            "INSERT INTO read_requests (object, kind, field, value, reason, requested_at, position, missed, unanswered)"
+            " VALUES (?, 'all', '', '', 'the catalog changed', ?, 0, 0, false)",
+            [obj.name, utc_now()],
         )
         connection.execute(f"INSERT INTO touched SELECT '{obj.name}', row_id FROM snapshot.\"{obj.table}\"")
     write_state(connection, f"object:{obj.name}", definition)

@@ -98,6 +98,7 @@ MISCHIEF: dict[str, Action | None] = {
     "no_lastpage": Action.ASK_AGAIN,
     "row_without_id": None,
     "bad_value": None,
+    "no_rows": None,
 }
 
 

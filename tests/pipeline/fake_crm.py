@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +24,10 @@ class FakeCrm:
     asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     fail_after_pages: int | None = None
     expected: list[tuple[str, int | None]] = field(default_factory=list)
+    empty_answers: dict[str, int] = field(default_factory=dict)
+    """By service: so many of the next queries get a sound page without any row."""
+    hidden: set[str] = field(default_factory=set)
+    """Rows that answers lack."""
 
     def check(self, obj: CatalogObject) -> None:
         """Every object is known."""
@@ -59,24 +63,47 @@ class FakeCrm:
             rows = [self._row(query.object, i) for i in part if i not in known]
             yield Page(rows, start + self.page_rows >= len(ids), None, [], start, len(part))
 
-    def read_ids(self, obj: CatalogObject, ids: Iterable[str]) -> Found:
+    def pause(self, seconds: float) -> None:
+        """Nothing takes time here."""
+
+    def read_ids(self, obj: CatalogObject, ids: Iterable[str], witnesses: Sequence[str] = ()) -> Found:
         wanted = list(ids)
         self.asked.append((obj.name, tuple(wanted)))
-        return Found([self._row(obj, i) for i in wanted if i in self.tables.get(obj.service, {})], [])
+        return self._found(obj, wanted, wanted, [i for i in wanted if i in self.tables.get(obj.service, {})], witnesses)
 
-    def read_where(self, obj: CatalogObject, name: str, values: Iterable[str]) -> Found:
-        wanted = set(values)
+    def read_where(self, obj: CatalogObject, name: str, values: Iterable[str], witnesses: Sequence[str] = ()) -> Found:
+        wanted = list(values)
         rows = self.tables.get(obj.service, {})
-        return Found([self._row(obj, i) for i, row in rows.items() if row.get(name) in wanted], [])
+        return self._found(obj, wanted, [], [i for i, row in rows.items() if row.get(name) in wanted], witnesses)
+
+    def _found(
+        self, obj: CatalogObject, values: list[str], ids: list[str], found: list[str], witnesses: Sequence[str]
+    ) -> Found:
+        """As from one query with one witness."""
+        witness = [row_id for row_id in witnesses if row_id not in ids][:1]
+        there = self.in_sight(
+            obj.service, [*found, *(row_id for row_id in witness if row_id in self.tables.get(obj.service, {}))]
+        )
+        silent = frozenset() if set(there).issuperset(witness) else frozenset(values)
+        return Found([self._row(obj, i) for i in found if i in there], [], silent)
+
+    def in_sight(self, service: str, ids: Iterable[str]) -> list[str]:
+        """Those of some rows that the next answer has."""
+        if self.empty_answers.get(service):
+            self.empty_answers[service] -= 1
+            return []
+        return [row_id for row_id in ids if row_id not in self.hidden]
 
     def _matching(self, query: Query) -> list[str]:
         rows = self.tables.get(query.object.service, {})
         if "ModifiedDate" not in query.searchspec:
-            return list(rows)
+            return self.in_sight(query.object.service, rows)
         bounds = [part.split("'")[0] for part in query.searchspec.split("'")[1::2]]
+        witness = [bounds.pop()] if "[Id]" in query.searchspec else []
         low = datetime.fromisoformat(bounds[0])
         high = datetime.fromisoformat(bounds[1]) if len(bounds) > 1 else datetime.max.replace(tzinfo=UTC)
-        return [i for i, row in rows.items() if low <= row["ModifiedDate"] < high]  # type: ignore[operator]
+        found = [i for i, row in rows.items() if low <= row["ModifiedDate"] < high or i in witness]  # type: ignore[operator]
+        return self.in_sight(query.object.service, found)
 
     def _row(self, obj: object, row_id: str) -> Row:
         service: str = obj.service  # type: ignore[attr-defined]

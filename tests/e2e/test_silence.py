@@ -1,0 +1,74 @@
+"""Well-formed answers that lack rows, over real processes: nobody loses anything, and it costs next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.device import Device
+from tests.e2e.system import System, running_system
+from tests.e2e.test_random_steps import NO_GUARD, check_recompute, sync
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    with running_system(tmp_path, **NO_GUARD) as made:
+        made.start_crm(accounts=60, territories=3, seed=5)
+        made.run_job("full_load")
+        made.start_service()
+        made.wait_published()
+        yield made
+
+
+def test_one_empty_answer_to_a_query_by_id_costs_no_device_a_row(system: System) -> None:
+    accounts = [record for record in system.records("Account") if record["TerritoryId"]][:8]
+    territories = {str(record["TerritoryId"]) for record in accounts}
+    device = Device("all", system.service, "/v1/delta", system.token(*sorted(territories)))
+    device.poll(system.http, limit=1000)
+    for account in accounts:
+        system.control("update", object="Account", id=account["Id"], fields={"Status": "after the silence"})
+    system.control("faults", operation="AccountQueryPage", kind="no_rows", times=1)
+    published = sync(system)
+    system.wait_served()
+    deletes = device.operations
+    device.poll(system.http, limit=1000)
+    device.expect(published.view(territories))
+    assert device.operations - deletes == len(accounts)
+    check_recompute(system.home)
+
+
+def test_no_answer_at_all_about_accounts_keeps_them_and_publishes_the_rest(system: System) -> None:
+    account = next(record for record in system.records("Account") if record["TerritoryId"])
+    territory = str(account["TerritoryId"])
+    contact = next(record for record in system.records("Contact") if record["AccountId"] == account["Id"])
+    device = Device("one", system.service, "/v1/delta", system.token(territory))
+    system.control("update", object="Account", id=account["Id"], fields={"Status": "not heard"})
+    system.control("update", object="Contact", id=contact["Id"], fields={"JobTitle": "heard"})
+    system.control("faults", operation="AccountQueryPage", kind="no_rows", times=1000)
+    sync(system)
+    system.wait_served()
+    device.poll(system.http, limit=1000)
+    assert device.rows["contact"][contact["Id"]]["jobTitle"] == "heard"
+    assert device.rows["account"][account["Id"]]["status"] != "not heard"
+    system.http.delete(f"http://127.0.0.1:{system.crm_port}/control/faults")
+    published = sync(system)
+    system.wait_served()
+    device.poll(system.http, limit=1000)
+    device.expect(published.view({territory}))
+
+
+def test_a_witness_costs_no_operation(system: System) -> None:
+    """A sync that reads one account, and one that reads forty-nine, cost the same."""
+    accounts = [str(record["Id"]) for record in system.records("Account")][:49]
+    spent = []
+    for row_ids in (accounts[:1], accounts):
+        for row_id in row_ids:
+            system.control("update", object="Account", id=row_id, fields={"Status": f"read with {len(row_ids)}"})
+        before = system.operations()
+        sync(system)
+        spent.append(system.operations() - before)
+    assert spent[0] == spent[1]
