@@ -85,7 +85,7 @@ def changed_rows(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> d
     rows = connection.execute(
         f"SELECT row_id, _state, strftime(ModifiedDate, '%m-%d %H:%M:%S') FROM {snapshot_table(obj).name}"
         " SEMI JOIN (SELECT row_id FROM touched WHERE object = $object) USING (row_id)"
-        " ORDER BY _read_at DESC, row_id LIMIT $limit",
+        " ORDER BY _reading DESC, row_id LIMIT $limit",
         {"object": obj.name, "limit": ROWS_SHOWN},
     ).fetchall()
     return table("row|state|modified (UTC)", rows)

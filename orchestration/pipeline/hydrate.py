@@ -11,10 +11,9 @@ once more, with another witness, before it counts as missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import duckdb
 
@@ -27,7 +26,7 @@ from orchestration.pipeline.ingest import OpenWarehouse
 from orchestration.pipeline.requests import TO_BE_READ, ReadRequest
 from orchestration.pipeline.schema import PRESENT, snapshot_table
 from orchestration.pipeline.snapshots import Batch, SettledRequest, merge_batch
-from orchestration.pipeline.warehouse import scalar, statement, transaction, utc_now
+from orchestration.pipeline.warehouse import begin_reading, scalar, statement, transaction, utc_now
 
 IDS_PER_BATCH = 1_000
 PAGES_PER_BATCH = 20
@@ -128,7 +127,7 @@ def _to_ask_next(crm: CrmClient, left: list[SettledRequest], pauses: Iterator[fl
 
 def _pending(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> list[SettledRequest]:
     rows = connection.execute(
-        "SELECT object, kind, field, value, reason, requested_at, position, coalesce(missed, 0),"
+        "SELECT object, kind, field, value, reason, requested_at, coalesce(reading, 0), position, coalesce(missed, 0),"
         f" NOT ({TO_BE_READ}) FROM read_requests WHERE object = ? ORDER BY kind, field, value",
         [obj.name],
     ).fetchall()
@@ -145,19 +144,24 @@ def _objects_pending(open_warehouse: OpenWarehouse) -> list[str]:
         return [str(row[0]) for row in connection.execute(sql).fetchall()]
 
 
-class _Reading(NamedTuple):
-    """When a reading begins, and rows that are known to be live then."""
+@dataclass(frozen=True)
+class _Reading:
+    """One that begins: its number, when, and rows that are known to be live then."""
 
+    number: int
     at: datetime
-    witnesses: list[str]
+    witnesses: Sequence[str] = ()
 
 
-def _begin(open_warehouse: OpenWarehouse, obj: CatalogObject) -> _Reading:
-    now = utc_now()
-    sql = statement("witnesses").replace("snapshot_table", snapshot_table(obj).name)
-    parameters = {"object": obj.name, "turn": int(now.timestamp() * 1e6), "most": MOST_WITNESSES}
-    with open_warehouse() as connection:
-        return _Reading(now, [str(row[0]) for row in connection.execute(sql, parameters).fetchall()])
+def _begin(open_warehouse: OpenWarehouse, obj: CatalogObject, *, with_witnesses: bool = False) -> _Reading:
+    with open_warehouse() as connection, transaction(connection):
+        number = begin_reading(connection)
+        if not with_witnesses:
+            return _Reading(number, utc_now())
+        sql = statement("witnesses").replace("snapshot_table", snapshot_table(obj).name)
+        parameters = {"object": obj.name, "turn": number, "most": MOST_WITNESSES}
+        witnesses = [str(row[0]) for row in connection.execute(sql, parameters).fetchall()]
+        return _Reading(number, utc_now(), witnesses)
 
 
 def _read(
@@ -176,29 +180,30 @@ def _read(
             case "all":
                 yield from _read_all(open_warehouse, crm, obj, entry, live_rows)
             case "census":
-                yield _read_census(crm, obj, entry, live_rows)
+                yield _read_census(crm, obj, entry, _begin(open_warehouse, obj), live_rows)
             case "since":
-                yield _read_since(crm, obj, entry, _begin(open_warehouse, obj))
+                yield _read_since(crm, obj, entry, _begin(open_warehouse, obj, with_witnesses=True))
             case "book":
-                read_at = utc_now()
+                reading = _begin(open_warehouse, obj)
                 rows, defects = _collect_book(crm, obj, entry.request.value)
-                yield _believed_twice(Batch(read_at, rows, defects, settled=(entry,)), nothing=not (rows or defects))
+                batch = Batch(reading.number, reading.at, rows, defects, settled=(entry,))
+                yield _believed_twice(batch, nothing=not (rows or defects))
     by_field: dict[str, list[SettledRequest]] = {}
     for entry in pending:
         if entry.request.kind == "field":
             by_field.setdefault(entry.request.field, []).append(entry)
     for name, entries in by_field.items():
         for part in _parts(entries):
-            reading = _begin(open_warehouse, obj)
+            reading = _begin(open_warehouse, obj, with_witnesses=True)
             answer = crm.read_where(obj, name, [entry.request.value for entry in part], reading.witnesses)
-            yield _answered(Batch(reading.at, answer.rows, answer.quarantined), part, answer.unanswered)
+            yield _answered(Batch(reading.number, reading.at, answer.rows, answer.quarantined), part, answer.unanswered)
     heard = True
     for part in _parts([entry for entry in pending if entry.request.kind == "id"]):
         if not heard:
             # Not one witness came for all the part before: more queries would cost and bring nothing.
-            yield Batch(utc_now(), [], unanswered=tuple(part))
+            yield Batch(reading.number, reading.at, [], unanswered=tuple(part))
             continue
-        reading = _begin(open_warehouse, obj)
+        reading = _begin(open_warehouse, obj, with_witnesses=True)
         ids = [entry.request.value for entry in part]
         answer = crm.read_ids(obj, ids, reading.witnesses)
         seen = {row.id for row in answer.rows} | {defect.row_id for defect in answer.quarantined}
@@ -206,7 +211,9 @@ def _read(
         silent = set(ids) - seen if None in seen else answer.unanswered - seen
         heard = bool(seen) or len(silent) < len(ids)
         missing = tuple(row_id for row_id in ids if row_id not in seen and row_id not in silent)
-        yield _answered(Batch(reading.at, answer.rows, answer.quarantined, missing=missing), part, silent)
+        yield _answered(
+            Batch(reading.number, reading.at, answer.rows, answer.quarantined, missing=missing), part, silent
+        )
 
 
 def _answered(batch: Batch, entries: Iterable[SettledRequest], silent: Collection[str | None]) -> Batch:
@@ -226,11 +233,11 @@ def _believed_twice(batch: Batch, nothing: bool) -> Batch:
     return batch
 
 
-def _read_census(crm: CrmClient, obj: CatalogObject, entry: SettledRequest, live_rows: int) -> Batch:
-    read_at = utc_now()
+def _read_census(crm: CrmClient, obj: CatalogObject, entry: SettledRequest, reading: _Reading, live_rows: int) -> Batch:
     pages = crm.read(Query(object=obj, fields=("ModId",)), group_pages=PAGES_PER_BATCH, expected_rows=live_rows)
     census = {row.id: row.mod_id for page in pages for row in page.rows}
-    batch = Batch(read_at, [], census=census, links_to_read=int(entry.request.value or 0), settled=(entry,))
+    links_to_read = int(entry.request.value or 0)
+    batch = Batch(reading.number, reading.at, [], census=census, links_to_read=links_to_read, settled=(entry,))
     return _believed_twice(batch, nothing=bool(live_rows and not census))
 
 
@@ -240,7 +247,7 @@ def _read_since(crm: CrmClient, obj: CatalogObject, entry: SettledRequest, readi
     terms = [modified(since), *(equal_to(ID, row_id) for row_id in witness)]
     rows, defects = _collect(crm, Query(object=obj, searchspec=either(terms)))
     came = {row.id for row in rows} | {defect.row_id for defect in defects}
-    batch = Batch(reading.at, rows, defects)
+    batch = Batch(reading.number, reading.at, rows, defects)
     return replace(batch, settled=(entry,)) if came.issuperset(witness) else replace(batch, unanswered=(entry,))
 
 
@@ -251,7 +258,7 @@ def _read_all(
 
     Rows not met at the end are not gone for that: they are asked for by id.
     """
-    read_at = utc_now()
+    reading = _begin(open_warehouse, obj)
     rows: list[Row] = []
     defects: list[Defect] = []
     pages = crm.read(
@@ -267,10 +274,11 @@ def _read_all(
         rows += page.rows
         defects += page.quarantined
         if number % PAGES_PER_BATCH == 0 and not page.last:
-            yield Batch(read_at, rows, defects, progress=(entry, page.start_row + page.received - 1))
-            read_at, rows, defects = utc_now(), [], []
+            stored = page.start_row + page.received - 1
+            yield Batch(reading.number, reading.at, rows, defects, progress=(entry, stored))
+            reading, rows, defects = _begin(open_warehouse, obj), [], []
     yield _believed_twice(
-        Batch(read_at, rows, defects, settled=(entry,), complete_since=entry.requested_at),
+        Batch(reading.number, reading.at, rows, defects, settled=(entry,), complete_since=entry.reading),
         nothing=bool(live_rows and not entry.position and number == 1 and not (rows or defects)),
     )
 
@@ -278,8 +286,8 @@ def _read_all(
 def _met_before(open_warehouse: OpenWarehouse, obj: CatalogObject, entry: SettledRequest) -> list[str]:
     """Rows that the interrupted load had stored: a page that joins up with it holds one of them."""
     with open_warehouse() as connection:
-        sql = f"SELECT row_id FROM {snapshot_table(obj).name} WHERE _read_at >= ?"
-        return [str(row[0]) for row in connection.execute(sql, [entry.requested_at]).fetchall()]
+        sql = f"SELECT row_id FROM {snapshot_table(obj).name} WHERE _reading > ?"
+        return [str(row[0]) for row in connection.execute(sql, [entry.reading]).fetchall()]
 
 
 def _collect(crm: CrmClient, query: Query) -> tuple[list[Row], list[Defect]]:

@@ -20,7 +20,15 @@ from orchestration.crm.client import CrmClient
 from orchestration.crm.errors import CrmTooHeavy
 from orchestration.crm.queries import MODIFICATION_TRACKING, Query, modified
 from orchestration.pipeline.requests import Event, Plan, ReadRequest, plan_requests, request_mentions, store_requests
-from orchestration.pipeline.warehouse import read_state, scalar, to_stored, transaction, utc_now, write_state
+from orchestration.pipeline.warehouse import (
+    begin_reading,
+    read_state,
+    scalar,
+    to_stored,
+    transaction,
+    utc_now,
+    write_state,
+)
 from orchestration.settings import PipelineSettings
 
 Reconcile = Literal["none", "sweep", "census"]
@@ -280,9 +288,10 @@ def store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event])
     fresh = {
         str(row[0])
         for row in connection.execute(
-            f"INSERT INTO modification_records SELECT {', '.join(names)}, ? FROM read_events"
+            f"INSERT INTO modification_records BY NAME SELECT {', '.join(names)}, $now::TIMESTAMP AS read_at,"
+            " $reading::BIGINT AS reading FROM read_events"
             " ANTI JOIN modification_records USING (event_id) RETURNING event_id",
-            [utc_now()],
+            {"now": utc_now(), "reading": begin_reading(connection)},
         ).fetchall()
     }
     connection.unregister("read_events")
@@ -298,10 +307,10 @@ def _store_deleted(
     known = set(connection.execute("SELECT object, row_id, deleted_at FROM deleted_items").fetchall())
     fresh = [item for item in dict.fromkeys(items) if item not in known]
     if fresh:
-        now = utc_now()
+        now, reading = utc_now(), begin_reading(connection)
         connection.executemany(
-            "INSERT INTO deleted_items (object, row_id, deleted_at, read_at) VALUES (?, ?, ?, ?)",
-            [[*item, now] for item in fresh],
+            "INSERT INTO deleted_items (object, row_id, deleted_at, read_at, reading) VALUES (?, ?, ?, ?, ?)",
+            [[*item, now, reading] for item in fresh],
         )
     return [(obj, row_id) for obj, row_id, _ in fresh]
 

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.catalog import Catalog, CatalogObject
-from orchestration.pipeline.warehouse import statement
+from orchestration.pipeline.warehouse import newest_reading, statement
 
 TO_BE_READ = "unanswered IS DISTINCT FROM true"
 """Of a request: the CRM has not been asked, or has answered, and there is more to ask."""
@@ -156,6 +156,6 @@ def _merge_asked(connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
     )
     connection.execute(
         "INSERT INTO read_requests BY NAME SELECT object, kind, field, value, reason, $now::TIMESTAMP AS requested_at,"
-        " 0 AS position, 0 AS missed, false AS unanswered FROM asked",
-        {"now": now},
+        " $reading::BIGINT AS reading, 0 AS position, 0 AS missed, false AS unanswered FROM asked",
+        {"now": now, "reading": newest_reading(connection)},
     )

@@ -35,6 +35,8 @@ class SettledRequest:
 
     request: ReadRequest
     requested_at: datetime
+    reading: int = 0
+    """The one that had begun last when it was requested."""
     position: int = 0
     missed: int = 0
     """Sound answers so far that lacked what was asked for."""
@@ -48,8 +50,9 @@ class SettledRequest:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one object as one reading found them. ``read_at`` is the time before the reading began."""
+    """Rows of one object as one reading found them: its number, by which readings are ordered, and when it began."""
 
+    reading: int
     read_at: datetime
     rows: Sequence[Row]
     defects: Sequence[Defect] = ()
@@ -64,8 +67,8 @@ class Batch:
     """Entries whose answer proves nothing; they stay."""
     progress: tuple[SettledRequest, int] | None = None
     """For a load under way: the entry, and how many rows of it are stored with this batch."""
-    complete_since: datetime | None = None
-    """Set on the last batch of a load of everything that began then."""
+    complete_since: int | None = None
+    """Set on the last batch of a load of everything, whose readings are all later than this one."""
     census: Mapping[str, int | None] | None = None
     """Of a census: the modification number of every row the CRM has."""
     links_to_read: int = 0
@@ -93,7 +96,7 @@ def merge_batch(
     """Store a batch and note what it touches. The caller holds the transaction."""
     _stage(connection, obj, batch)
     if not obj.dimension:
-        set_aside_doubtful(connection, obj, batch.read_at, hold_moves=hold_moves)
+        set_aside_doubtful(connection, obj, batch.read_at, batch.reading, hold_moves=hold_moves)
     revived = _ids(connection, statement("rows_coming_back"), {"object": obj.name})
     changed = _replace_changed(connection, obj, batch)
     gone, ask_again = _mark_missing(connection, obj, batch)
@@ -118,13 +121,13 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
     connection.register("staged", pa.table(columns))
     ways = "".join(f", {quoted(name)} AS {quoted('was_' + name)}" for name in (*way_fields(obj), "ModId"))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE known AS SELECT row_id, {PRESENT} AS present, _content, _read_at, rowid AS place"
+        f"CREATE OR REPLACE TEMP TABLE known AS SELECT row_id, {PRESENT} AS present, _content, _reading, rowid AS place"
         f"{ways} FROM {_snapshot(obj)} WHERE row_id IN (SELECT row_id FROM staged)"
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE fresh AS FROM staged"
-        " ANTI JOIN (FROM known WHERE _read_at > $read_at) AS newer USING (row_id)",
-        {"read_at": batch.read_at},
+        " ANTI JOIN (FROM known WHERE _reading > $reading) AS newer USING (row_id)",
+        {"reading": batch.reading},
     )
     connection.unregister("staged")
     connection.execute(
@@ -155,10 +158,11 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
 
 def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Batch) -> int:
     snapshot = _snapshot(obj)
+    began = {"read_at": batch.read_at, "reading": batch.reading}
     connection.execute(
-        f"UPDATE {snapshot} SET _read_at = $read_at"
+        f"UPDATE {snapshot} SET _read_at = $read_at, _reading = $reading"
         " WHERE rowid IN (SELECT place FROM known SEMI JOIN fresh USING (row_id))",
-        {"read_at": batch.read_at},
+        began,
     )
     # Delete and insert: an update of wide text rewrites the column everywhere.
     connection.execute(
@@ -166,9 +170,9 @@ def _replace_changed(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, 
     )
     fields = ", ".join(quoted(name) for name in ("row_id", *obj.fields, *AUDIT_FIELDS))
     connection.execute(
-        f"INSERT INTO {snapshot} ({fields}, _state, _content, _read_at)"
-        f" SELECT {fields}, 'live', _content, $read_at FROM differing",
-        {"read_at": batch.read_at},
+        f"INSERT INTO {snapshot} ({fields}, _state, _content, _read_at, _reading)"
+        f" SELECT {fields}, 'live', _content, $read_at, $reading FROM differing",
+        began,
     )
     if obj.links:
         links = link_table(obj).name
@@ -211,12 +215,13 @@ def _mark_missing(
     if not batch.missing:
         return [], set()
     snapshot = _snapshot(obj)
+    began = {"read_at": batch.read_at, "reading": batch.reading}
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE missing AS SELECT asked.row_id, _state AS was, _read_at AS seen_at"
+        "CREATE OR REPLACE TEMP TABLE missing AS SELECT asked.row_id, _state AS was, _reading AS seen"
         f" FROM (SELECT unnest($ids::VARCHAR[]) AS row_id) AS asked"
         f" LEFT JOIN (FROM {snapshot} WHERE row_id IN (SELECT unnest($ids::VARCHAR[]))) AS row USING (row_id)"
-        " WHERE was IS NULL OR (was <> 'deleted' AND seen_at <= $read_at)",
-        {"read_at": batch.read_at, "ids": list(batch.missing)},
+        " WHERE was IS NULL OR (was <> 'deleted' AND coalesce(seen, 0) <= $reading)",
+        {"reading": batch.reading, "ids": list(batch.missing)},
     )
     connection.execute(statement("classify_missing"), {"object": obj.name})
     once = [entry.request.value for entry in batch.settled if entry.request.kind == "id" and not entry.missed]
@@ -229,9 +234,9 @@ def _mark_missing(
     ends = "state = 'deleted'" if not obj.dimension else "true"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE gone AS FROM classified WHERE {ends} AND state <> was")
     connection.execute(
-        f"UPDATE {snapshot} AS row SET _state = gone.state, _merged_into = gone.survivor, _read_at = $read_at"
-        " FROM gone WHERE gone.row_id = row.row_id",
-        {"read_at": batch.read_at},
+        f"UPDATE {snapshot} AS row SET _state = gone.state, _merged_into = gone.survivor, _read_at = $read_at,"
+        " _reading = $reading FROM gone WHERE gone.row_id = row.row_id",
+        began,
     )
     connection.execute("INSERT INTO touched SELECT $object, row_id FROM gone", {"object": obj.name})
     if not obj.dimension:
@@ -241,8 +246,9 @@ def _mark_missing(
         )
         set_aside_vanished(connection, obj, batch.read_at)
         connection.execute(
-            f"UPDATE {snapshot} SET _read_at = $read_at WHERE row_id IN (SELECT row_id FROM vanished)",
-            {"read_at": batch.read_at},
+            f"UPDATE {snapshot} SET _read_at = $read_at, _reading = $reading"
+            " WHERE row_id IN (SELECT row_id FROM vanished)",
+            began,
         )
     news = connection.execute(
         "SELECT row_id, state FROM classified"
@@ -276,17 +282,18 @@ def _raise_requests(
     if batch.complete_since is not None:
         unmet = _ids(
             connection,
-            f"SELECT row_id FROM {_snapshot(obj)} WHERE {PRESENT} AND _read_at < ?",
+            f"SELECT row_id FROM {_snapshot(obj)} WHERE {PRESENT} AND coalesce(_reading, 0) <= ?",
             [batch.complete_since],
         )
         store_requests(connection, (ReadRequest.row(obj.name, i, "not met in a full load") for i in unmet), now)
     if batch.census is not None:
-        drifted = dict(_compare_census(connection, obj, batch.census, batch.read_at))
+        drifted = dict(_compare_census(connection, obj, batch.census, batch.reading))
         store_requests(connection, (ReadRequest.row(obj.name, i, f"census: {why}") for i, why in drifted.items()), now)
         unread = _ids(
             connection,
-            f"SELECT row_id FROM {_snapshot(obj)} WHERE {PRESENT} AND _read_at <= ? ORDER BY _read_at LIMIT ?",
-            [batch.read_at, batch.links_to_read],
+            f"SELECT row_id FROM {_snapshot(obj)} WHERE {PRESENT} AND coalesce(_reading, 0) <= ?"
+            " ORDER BY _reading NULLS FIRST LIMIT ?",
+            [batch.reading, batch.links_to_read],
         )
         store_requests(
             connection, (ReadRequest.row(obj.name, i, "census: its links") for i in unread if i not in drifted), now
@@ -294,7 +301,7 @@ def _raise_requests(
 
 
 def _compare_census(
-    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, census: Mapping[str, int | None], read_at: datetime
+    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, census: Mapping[str, int | None], reading: int
 ) -> list[tuple[str, str]]:
     """Rows that we know otherwise than the CRM, and how; rows read since the census began are left out."""
     counted = pa.table(
@@ -302,7 +309,7 @@ def _compare_census(
     )
     connection.register("counted", counted)
     sql = statement("compare_census").replace("snapshot_table", _snapshot(obj))
-    found = connection.execute(sql, {"read_at": read_at}).fetchall()
+    found = connection.execute(sql, {"reading": reading}).fetchall()
     connection.unregister("counted")
     return found
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 import duckdb
 
 from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.readings import number_old_readings
 from orchestration.pipeline.schema import SCHEMAS, STATE, Table, tables
 from orchestration.pipeline.views import compile_views
 
@@ -121,6 +122,21 @@ def newest_seq(connection: duckdb.DuckDBPyConnection) -> int:
     return scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
 
 
+def begin_reading(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of a reading that begins now, higher than any before: no clock says which reading is the later one.
+
+    To be taken before the CRM is asked, in a transaction.
+    """
+    number = newest_reading(connection) + 1
+    write_state(connection, "reading", str(number))
+    return number
+
+
+def newest_reading(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of the reading that began last."""
+    return int(read_state(connection, "reading") or 0)
+
+
 def write_state(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
     connection.execute("DELETE FROM state WHERE name = ?", [name])
     connection.execute("INSERT INTO state VALUES (?, ?)", [name, value])
@@ -144,6 +160,8 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
         for table in tables(catalog):
             connection.execute(table.ddl)
             _add_missing_columns(connection, table)
+        if read_state(connection, "reading") is None:
+            write_state(connection, "reading", str(number_old_readings(connection, catalog)))
         if read_state(connection, "epoch") is None:
             write_state(connection, "epoch", secrets.token_hex(4))
             write_state(connection, "cursor_key", secrets.token_hex(32))
@@ -181,9 +199,10 @@ def _follow_catalog(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -
     if read_state(connection, "watermark") is not None:
         connection.execute("DELETE FROM read_requests WHERE object = ? AND kind = 'all'", [obj.name])
         connection.execute(
-            "INSERT INTO read_requests (object, kind, field, value, reason, requested_at, position, missed, unanswered)"
-            " VALUES (?, 'all', '', '', 'the catalog changed', ?, 0, 0, false)",
-            [obj.name, utc_now()],
+            "INSERT INTO read_requests"
+            " (object, kind, field, value, reason, requested_at, reading, position, missed, unanswered)"
+            " VALUES (?, 'all', '', '', 'the catalog changed', ?, ?, 0, 0, false)",
+            [obj.name, utc_now(), newest_reading(connection)],
         )
         connection.execute(f"INSERT INTO touched SELECT '{obj.name}', row_id FROM snapshot.\"{obj.table}\"")
     write_state(connection, f"object:{obj.name}", definition)

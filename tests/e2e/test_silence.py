@@ -1,4 +1,4 @@
-"""Well-formed answers that lack rows, over real processes: nobody loses anything, and it costs next to nothing."""
+"""Answers that lack rows and hosts whose clock is wrong, over real processes: nobody loses anything by either."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.device import Device
-from tests.e2e.system import System, running_system
+from tests.e2e.system import PROJECT, System, running_system
 from tests.e2e.test_random_steps import NO_GUARD, check_recompute, sync
 
 pytestmark = pytest.mark.e2e
@@ -72,3 +72,50 @@ def test_a_witness_costs_no_operation(system: System) -> None:
         sync(system)
         spent.append(system.operations() - before)
     assert spent[0] == spent[1]
+
+
+CLOCK_AHEAD = """
+from datetime import timedelta
+from orchestration.pipeline import warehouse
+right = warehouse.utc_now
+warehouse.utc_now = lambda: right() + timedelta(hours=1)
+"""
+
+
+@pytest.fixture
+def loaded_ahead(tmp_path: Path) -> Iterator[System]:
+    """Loaded while the host's clock was an hour ahead; it is right by now."""
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(CLOCK_AHEAD)
+    with running_system(tmp_path, **NO_GUARD) as made:
+        made.start_crm(accounts=60, territories=3, seed=5)
+        made.environment["PYTHONPATH"] = f"{tmp_path / 'clock'}:{PROJECT}"
+        made.run_job("full_load")
+        del made.environment["PYTHONPATH"]
+        made.start_service()
+        made.wait_published()
+        yield made
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_changes_after_a_load_by_a_clock_that_was_ahead_arrive(loaded_ahead: System, events: bool) -> None:
+    system = loaded_ahead
+    territories = {str(record["Id"]) for record in system.records("Territory")}
+    device = Device("all", system.service, "/v1/delta", system.token(*sorted(territories)))
+    device.poll(system.http, limit=1000)
+    edited, moved, deleted = [record for record in system.records("Account") if record["TerritoryId"]][:3]
+    target = next(territory for territory in sorted(territories) if territory != moved["TerritoryId"])
+    system.control("update", object="Account", id=edited["Id"], fields={"Status": "edited"})
+    system.control("update", object="Account", id=moved["Id"], fields={"TerritoryId": target})
+    system.control("delete", object="Account", id=deleted["Id"])
+    if not events:
+        for record in (edited, moved, deleted):
+            system.control("events/remove", object_id=record["Id"])
+    published = sync(system)
+    if not events:
+        system.run_job("census")
+    system.wait_served()
+    device.poll(system.http, limit=1000)
+    device.expect(published.view(territories))
+    assert deleted["Id"] not in device.rows["account"]
+    check_recompute(system.home)
