@@ -185,7 +185,7 @@ class CrmClient:
     def read_where(self, obj: Shape, field: str, values: Iterable[str], witnesses: Sequence[str] = ()) -> Found:
         """The rows whose ``field`` equals any of ``values``, each once, asked for like :meth:`read_ids`.
 
-        The witnesses that were met are among the rows, since they may have one of the values themselves.
+        A witness that has one of the values itself was asked for.
         """
         return self._read_values(obj, field, list(dict.fromkeys(values)), witnesses)
 
@@ -285,12 +285,12 @@ def _witness(witnesses: Sequence[str], number: int, values: Sequence[str]) -> st
 
 
 def _testified(found: Found, field: str, values: Sequence[str], witness: str | None) -> Found:
-    """What was found by a field's values, by id without the witness; where that did not come, they are unanswered."""
+    """What was found, less the witness if it was not asked for; where it did not come, the values are unanswered."""
     if witness is None:
         return found
     if witness not in {row.id for row in found.rows} | {defect.row_id for defect in found.quarantined}:
         return dataclasses.replace(found, unanswered=frozenset(values))
-    if field != ID:
+    if any(row.id == witness and row.values.get(field) in values for row in found.rows):
         return found
     return Found(
         [row for row in found.rows if row.id != witness], [d for d in found.quarantined if d.row_id != witness]

@@ -247,7 +247,8 @@ def _read_since(crm: CrmClient, obj: CatalogObject, entry: SettledRequest, readi
     terms = [modified(since), *(equal_to(ID, row_id) for row_id in witness)]
     rows, defects = _collect(crm, Query(object=obj, searchspec=either(terms)))
     came = {row.id for row in rows} | {defect.row_id for defect in defects}
-    batch = Batch(reading.number, reading.at, rows, defects)
+    asked = [row for row in rows if row.id not in witness or row.modified_date is None or row.modified_date >= since]
+    batch = Batch(reading.number, reading.at, asked, defects)
     return replace(batch, settled=(entry,)) if came.issuperset(witness) else replace(batch, unanswered=(entry,))
 
 

@@ -133,7 +133,7 @@ RAW_PAYLOADS = _table(
 )
 QUARANTINE = _table(
     "quarantine",
-    "Rows that could not be understood; the last good version stays served.",
+    "What could not be understood in rows. It keeps its last good value, or none; everything else is served as read.",
     object="VARCHAR: catalog object",
     row_id="VARCHAR: row, if it had an id",
     field="VARCHAR: the field at fault",

@@ -15,6 +15,7 @@ import pyarrow as pa
 from orchestration.catalog import AUDIT_FIELDS, Catalog, CatalogObject, FieldType
 from orchestration.crm.rows import Defect, Row
 from orchestration.pipeline.evidence import resolve_deleted, set_aside_doubtful, set_aside_vanished, way_fields
+from orchestration.pipeline.last_good import with_last_good
 from orchestration.pipeline.requests import ReadRequest, children_requests, request_mentions, store_requests
 from orchestration.pipeline.schema import PRESENT, link_table, quoted, snapshot_table
 from orchestration.pipeline.warehouse import scalar, statement, to_stored, utc_now
@@ -110,7 +111,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, batch: Bat
     """Temp tables: ``known``, what is stored of the rows read, with their places; ``fresh``, the rows read less those a
     later reading has stored; ``differing``, of them the news.
     """
-    rows = list({row.id: row for row in batch.rows}.values())
+    rows = with_last_good(connection, obj, {row.id: row for row in batch.rows}.values())
     payloads = [orjson.dumps([row.raw, row.links], option=orjson.OPT_SORT_KEYS) for row in rows]
     columns: dict[str, pa.Array] = {"row_id": pa.array([row.id for row in rows], pa.string())}
     kinds = {**obj.fields, **{name: FieldType(kind) for name, kind in AUDIT_FIELDS.items()}}

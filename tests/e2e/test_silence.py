@@ -1,4 +1,4 @@
-"""Answers that lack rows and hosts whose clock is wrong, over real processes: nobody loses anything by either."""
+"""Answers that lack rows, hosts whose clock is wrong, values that cannot be read: nobody loses anything by them."""
 
 from __future__ import annotations
 
@@ -119,3 +119,24 @@ def test_changes_after_a_load_by_a_clock_that_was_ahead_arrive(loaded_ahead: Sys
     device.expect(published.view(territories))
     assert deleted["Id"] not in device.rows["account"]
     check_recompute(system.home)
+
+
+def test_an_opportunity_that_moves_with_a_bad_date_leaves_and_enters(system: System) -> None:
+    opportunity = min(system.records("Opportunity"), key=lambda record: str(record["Id"]))
+    accounts = {str(record["Id"]): record for record in system.records("Account")}
+    source = accounts[opportunity["AccountId"]]["TerritoryId"]
+    account = next(a for a in accounts.values() if a["TerritoryId"] not in (source, None))
+    territories = {str(source), str(account["TerritoryId"])}
+    devices = {t: Device(t, system.service, "/v1/delta", system.token(t)) for t in sorted(territories)}
+    for device in devices.values():
+        device.poll(system.http, limit=1000)
+    fields = {"AccountId": account["Id"], "OpportunityName": "moved"}
+    system.control("update", object="Opportunity", id=opportunity["Id"], fields=fields)
+    # Its Id is the first, so the first date of the answer is its own; a page with damage in it is read twice.
+    system.control("faults", operation="OpportunityQueryPage", kind="bad_value", field="CloseDate", times=2)
+    published = sync(system)
+    system.wait_served()
+    for territory, device in devices.items():
+        device.poll(system.http, limit=1000)
+        device.expect(published.view({territory}))
+    assert opportunity["Id"] in devices[str(account["TerritoryId"])].rows["opportunity"]

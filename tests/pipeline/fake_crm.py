@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from orchestration.catalog import CatalogObject
 from orchestration.crm.client import Found
 from orchestration.crm.queries import Query
-from orchestration.crm.rows import Page, Row
+from orchestration.crm.rows import Defect, Page, Row
 from orchestration.crm.services import Clock, DeletedItem
 
 
@@ -28,6 +28,8 @@ class FakeCrm:
     """By service: so many of the next queries get a sound page without any row."""
     hidden: set[str] = field(default_factory=set)
     """Rows that answers lack."""
+    unreadable: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By row: fields and lists that cannot be understood."""
 
     def check(self, obj: CatalogObject) -> None:
         """Every object is known."""
@@ -85,7 +87,8 @@ class FakeCrm:
             obj.service, [*found, *(row_id for row_id in witness if row_id in self.tables.get(obj.service, {}))]
         )
         silent = frozenset() if set(there).issuperset(witness) else frozenset(values)
-        return Found([self._row(obj, i) for i in found if i in there], [], silent)
+        rows = [self._row(obj, i) for i in found if i in there]
+        return Found(rows, [Defect(obj.name, r.id, name, "bad") for r in rows for name in sorted(r.unreadable)], silent)
 
     def in_sight(self, service: str, ids: Iterable[str]) -> list[str]:
         """Those of some rows that the next answer has."""
@@ -110,4 +113,4 @@ class FakeCrm:
         fields = dict(self.tables[service][row_id])
         links = fields.pop("_links", {})
         raw = {name: str(value) for name, value in fields.items() if value is not None}
-        return Row(row_id, fields, links, raw)  # type: ignore[arg-type]
+        return Row(row_id, fields, links, raw, self.unreadable.get(row_id, frozenset()))  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def test_a_budget_that_ends_in_the_middle_loses_nothing_and_the_next_run_goes_on
         bench.event("WriteRecordUpdated", "Account", row)
     real = bench.crm.read_ids
 
-    def exhausted(obj: object, ids: Iterable[str]) -> Found:
+    def exhausted(obj: object, ids: Iterable[str], *_: object) -> Found:
         raise CrmBudgetExhausted("spent")
 
     bench.crm.read_ids = exhausted  # type: ignore[method-assign, assignment]
