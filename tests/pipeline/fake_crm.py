@@ -109,7 +109,12 @@ class FakeCrm(CrmClient):
         witness = [bounds.pop()] if "[Id]" in query.searchspec else []
         low = datetime.fromisoformat(bounds[0])
         high = datetime.fromisoformat(bounds[1]) if len(bounds) > 1 else datetime.max.replace(tzinfo=UTC)
-        found = [i for i, row in rows.items() if low <= row["ModifiedDate"] < high or i in witness]
+        undated = "IS NULL" in query.searchspec
+
+        def fits(modified: datetime | None) -> bool:
+            return undated if modified is None else low <= modified < high
+
+        found = [i for i, row in rows.items() if fits(row["ModifiedDate"]) or i in witness]
         return self.in_sight(query.object.service, found)
 
     def _row(self, obj: Shape, row_id: str) -> Row:
