@@ -100,7 +100,11 @@ MISCHIEF: dict[str, Action | None] = {
     "no_lastpage": Action.ASK_AGAIN,
     "row_without_id": None,
     "bad_value": None,
+    "illegal_character": Action.ASK_AGAIN,
     "no_rows": None,
+    "wrong_clock": None,
+    "empty_list": None,
+    "half_list": None,
 }
 
 
