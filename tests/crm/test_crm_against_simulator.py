@@ -100,6 +100,12 @@ MISCHIEF: dict[str, Action | None] = {
     "no_lastpage": Action.ASK_AGAIN,
     "row_without_id": None,
     "bad_value": None,
+    # Tested where they are noticed: poison by its halves, missing rows by the pipeline, a clock by its answer's date.
+    "illegal_character": None,
+    "no_rows": None,
+    "empty_list": None,
+    "half_list": None,
+    "wrong_clock": None,
 }
 
 
