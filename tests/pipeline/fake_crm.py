@@ -35,7 +35,7 @@ class FakeCrm(CrmClient):
         return Clock(self.now, timedelta(0), self.now)
 
     def count(self, query: Query) -> int:
-        return len(self._matching(query))
+        return len(self.matching(query))
 
     def deleted_items(self, since: datetime) -> list[DeletedItem]:
         return [item for item in self.deleted if item.deleted_at is None or item.deleted_at >= since]
@@ -52,7 +52,7 @@ class FakeCrm(CrmClient):
     ) -> Iterator[Page]:
         if group_pages > 1:
             self.expected.append((query.object.name, expected_rows))
-        ids = sorted(self._matching(query))
+        ids = sorted(self.matching(query))
         known = set(seen)
         for start in range(start_row, max(len(ids), start_row + 1), self.page_rows):
             if self.fail_after_pages is not None:
@@ -73,7 +73,7 @@ class FakeCrm(CrmClient):
         rows = self.tables.get(obj.service, {})
         return Found([self._row(obj, i) for i, row in rows.items() if row.get(field) in wanted], [])
 
-    def _matching(self, query: Query) -> list[str]:
+    def matching(self, query: Query) -> list[str]:
         rows = self.tables.get(query.object.service, {})
         if "ModifiedDate" not in query.searchspec:
             return list(rows)

@@ -159,7 +159,7 @@ def test_deleted_items_that_say_too_little_are_counted_and_their_rows_read_once(
 
 def test_a_sweep_finds_rows_without_a_modified_date_and_counts_them(bench: Bench, crm: DamagedLogCrm) -> None:
     asked: list[str] = []
-    matching = crm._matching
+    matching = crm.matching
 
     def with_undated(query: Query) -> list[str]:
         asked.append(query.searchspec)
@@ -170,7 +170,7 @@ def test_a_sweep_finds_rows_without_a_modified_date_and_counts_them(bench: Bench
         rows |= kept
         return found + (undated if kept and "IS NULL" in query.searchspec else [])
 
-    crm._matching = with_undated  # type: ignore[method-assign]
+    crm.matching = with_undated  # type: ignore[method-assign]
     crm.tables["Account"]["A"] |= {"AccountName": "undated", "ModifiedDate": None}
     sync(bench)
     assert name_of_a(bench) == "A"
