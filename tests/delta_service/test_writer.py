@@ -125,8 +125,8 @@ def test_a_publication_applied_in_batches_leaves_the_same_store(
     assert left[0] == left[1]
 
 
-def test_the_highest_interval_number_is_decoded_correctly(location: StoreLocation) -> None:
-    with closing(engine_at(location).open_writer()) as connection:
+def test_the_highest_interval_number_is_decoded_correctly(writer: DeltaStoreWriter) -> None:
+    with closing(engine_at(writer.location).open_writer()) as connection:
         highest = connection.array(np.array([2**63 - 1]))
         assert connection.execute(moves.NUMBERED, {"numbers": highest}).get == (
             2**moves.TERRITORY_BITS - 1, 2**moves.OBJECT_BITS - 1, 2**moves.ROW_BITS - 1,

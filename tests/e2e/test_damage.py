@@ -41,11 +41,18 @@ def edit_an_account(system: System, text: str) -> None:
     system.control("update", object="Account", id=account, fields={"Status": text})
 
 
-@pytest.mark.parametrize("damage", ["truncated", "header_zeroed", "random_pages", "value_overwritten"])
-@pytest.mark.parametrize("mended_by", ["sync", "rebuild_delta_store"])
+@pytest.mark.parametrize(
+    ("mended_by", "damage"),
+    [
+        *[("sync", damage) for damage in ("truncated", "header_zeroed", "random_pages")],
+        # A sync does not read what it does not change; verify finds a changed value.
+        *[
+            ("rebuild_delta_store", damage)
+            for damage in ("truncated", "header_zeroed", "random_pages", "value_overwritten")
+        ],
+    ],
+)
 def test_a_damaged_delta_store_is_named_and_mended(system: System, damage: str, mended_by: str) -> None:
-    if damage == "value_overwritten" and mended_by == "sync":
-        pytest.skip("a sync does not read what it does not change: verify does")
     territory = a_territory(system)
     before = device_of(system, territory, "before")
     before.poll(system.http, limit=100)

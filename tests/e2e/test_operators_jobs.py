@@ -1,4 +1,4 @@
-"""What an operator runs by hand, as real jobs: realign_territories, the guard's release, preflight, compact."""
+"""What an operator runs by hand, as real jobs: realign_territories, replays, preflight, compact."""
 
 from __future__ import annotations
 
@@ -117,21 +117,6 @@ def test_a_territory_whose_tables_were_spoiled_is_derived_anew(system: System) -
 def test_a_territory_that_is_not_known_is_refused_by_name(system: System) -> None:
     chosen = job_config(system, "rebuild_territories", territories=["T999"])
     assert "territory T999 is not known" in system.run_job("realign_territories", *chosen, expect_success=False)
-
-
-def test_a_held_publication_waits_for_a_reason_and_then_passes(system: System) -> None:
-    left, right = territories(system)[2:4]
-    system.control("realign", **{"from": left, "to": right, "share": 0.6, "seed": 3})
-    system.control("clock", advance_seconds=3)
-    system.environment["DELTA_GUARD_MIN_ROWS"] = "20"
-    before = system.http.get(f"{system.service}/readyz").json()["publishedSeq"]
-    assert "release_held_publication" in system.run_job("sync", expect_success=False)
-    system.run_job("release_held_publication", *job_config(system, "release_held_rows", reason="it is meant"))
-    system.run_job("sync")
-    system.environment["DELTA_GUARD_MIN_ROWS"] = "100000"
-    for territory in (left, right):
-        check_device(system, territory)
-    assert system.http.get(f"{system.service}/readyz").json()["publishedSeq"] == before + 1
 
 
 def test_the_preflight_reports_what_the_pod_allows(system: System) -> None:

@@ -53,6 +53,7 @@ def holder(home: Path, run_id: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.processes
 def test_a_run_is_ended_when_its_process_was_killed_and_not_before(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_run_that_never_took_its_lock_is_ended_after_a_minute(
     assert end_runs_without_process(instance, tmp_path, JOBS, LATER) == [run.run_id]
 
 
+@pytest.mark.processes
 def test_another_jobs_killed_run_that_holds_the_warehouse_is_ended_too(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:

@@ -41,7 +41,7 @@ class FakeCrm(CrmClient):
         return Clock(self.now, timedelta(0), self.now)
 
     def count(self, query: Query) -> int:
-        return len(self._matching(query))
+        return len(self.matching(query))
 
     def deleted_items(self, since: datetime) -> list[DeletedItem]:
         return [item for item in self.deleted if item.deleted_at is None or item.deleted_at >= since]
@@ -58,7 +58,7 @@ class FakeCrm(CrmClient):
     ) -> Iterator[Page]:
         if group_pages > 1:
             self.expected.append((query.object.name, expected_rows))
-        ids = sorted(self._matching(query))
+        ids = sorted(self.matching(query))
         known = set(seen)
         for start in range(start_row, max(len(ids), start_row + 1), self.page_rows):
             if self.fail_after_pages is not None:
@@ -101,7 +101,7 @@ class FakeCrm(CrmClient):
             return []
         return [row_id for row_id in ids if row_id not in self.hidden]
 
-    def _matching(self, query: Query) -> list[str]:
+    def matching(self, query: Query) -> list[str]:
         rows = self.tables.get(query.object.service, {})
         if "ModifiedDate" not in query.searchspec:
             return self.in_sight(query.object.service, rows)

@@ -24,6 +24,8 @@ from orchestration.settings import PipelineSettings, SettingsError
 from tests.pipeline.histories import publish_some
 from tests.pipeline.snapshot_rows import CATALOG
 
+pytestmark = pytest.mark.processes
+
 NOTEBOOK = """
 import sys, time, duckdb
 connection = duckdb.connect(sys.argv[1])
