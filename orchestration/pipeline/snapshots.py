@@ -237,7 +237,11 @@ def _mark_missing(
         {"reading": batch.reading, "ids": list(batch.missing)},
     )
     connection.execute(statement("classify_missing"), {"object": obj.name})
-    once = [entry.request.value for entry in batch.settled if entry.request.kind == "id" and not entry.missed]
+    asked = [entry for entry in batch.settled if entry.request.kind == "id"]
+    came = {row.id for row in batch.rows}
+    # Where a row is back that the last answer lacked, that answer was none, nor can the others it lacked be trusted.
+    distrusted = any(entry.missed and entry.request.value in came for entry in asked)
+    once = [entry.request.value for entry in asked if distrusted or not entry.missed]
     ask_again = set(_ids(connection, statement("missed_once"), {"object": obj.name, "asked_once": once}))
     connection.execute(
         "DELETE FROM classified WHERE was IS NULL OR row_id IN (SELECT unnest($ids::VARCHAR[]))",
