@@ -102,8 +102,8 @@ class DeltaStoreWriter:
                     f"the store holds epoch {self.epoch} with objects {', '.join(self.objects)}; "
                     f"epoch {identity.epoch} with objects {', '.join(identity.objects)} needs a full copy"
                 )
-            # A table that this version has more than the one that made the store.
-            full_copy.create_tables(self._connection)
+            # The version that made the store may not have had this table yet. Any other that is missing is damage.
+            self._connection.execute(schema.TABLES["held"])
 
     def apply(self, change_set: ChangeSet) -> None:
         """Commit one publication.

@@ -20,6 +20,8 @@ from tests.clients.conftest import Served, bearer, served
 from tests.clients.publications import TERRITORIES
 from tests.delta_service.model import change_set
 
+pytestmark = pytest.mark.processes
+
 CHROMIUM = shutil.which("chromium")
 ABSENT = "chromium is not installed: the device page is NOT tested"
 if CHROMIUM is None:

@@ -22,6 +22,8 @@ from tests.delta_service.model import change_set
 from tests.e2e.system import PROJECT
 
 T1 = "/v1/territories/T1"
+pytestmark = pytest.mark.processes
+
 SINCE = datetime(2026, 11, 24, 6, 2, tzinfo=UTC)
 SINCE_TEXT = "2026-11-24T06:02:00Z"
 SAID = f"rows held back by the service since {SINCE_TEXT}: 12 account, 3 contact; these may be outdated\n"
