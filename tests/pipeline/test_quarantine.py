@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 
 from orchestration.crm.client import Found
 from orchestration.crm.queries import Shape
@@ -17,11 +16,11 @@ class PoisonedCrm(FakeCrm):
 
     poison: str | None = None
 
-    def read_ids(self, obj: Shape, ids: Iterable[str], witnesses: Sequence[str] = ()) -> Found:
+    def read_ids(self, obj: Shape, ids: Iterable[str]) -> Found:
         wanted = list(ids)
-        found = super().read_ids(obj, [row_id for row_id in wanted if row_id != self.poison], witnesses)
+        found = super().read_ids(obj, [row_id for row_id in wanted if row_id != self.poison])
         aside = [Defect(obj.name, self.poison, "(whole row)", "unreadable")] if self.poison in wanted else []
-        return replace(found, quarantined=aside)
+        return Found(found.rows, aside)
 
 
 def test_a_sweep_reads_again_what_is_in_quarantine_until_it_can_be_read(bench: Bench) -> None:
