@@ -18,6 +18,7 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.guard import Guard, accept_proven, decide, doubtful_losses, has_doubts, is_due, record_held
 from orchestration.pipeline.migrate import keep_last_good
+from orchestration.pipeline.requests import TO_BE_READ
 from orchestration.pipeline.schema import PRESENT, snapshot_table
 from orchestration.pipeline.views import body_expression
 from orchestration.pipeline.visibility import derive_visibility, objects_in
@@ -51,7 +52,8 @@ def derive(
     ``as_of`` and ``now`` are UTC without zone. What the guard holds is left out; everything else is published. Raises
     :class:`ReadsPendingError`.
     """
-    pending = scalar(connection, "SELECT count(*) FROM read_requests")
+    # What the CRM gave no sound answer about keeps its last content, and is asked for again by the next run.
+    pending = scalar(connection, f"SELECT count(*) FROM read_requests WHERE {TO_BE_READ}")
     if pending:
         raise ReadsPendingError(
             f"{pending} reads from the CRM are not done, so nothing was published. Run the job again: it goes on there."
