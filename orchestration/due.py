@@ -38,6 +38,7 @@ class SensorState:
     retry_at: float = 0.0
     failures: int = 0
     failed_run: str = ""
+    lag_told_at: float = 0.0
     untracked_at: float = 0.0
     untracked: dict[str, tuple[str, int]] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ run reads the committed watermark again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -17,6 +18,7 @@ from orchestration.crm.errors import CrmError
 from orchestration.crm.settings import CrmSettings
 from orchestration.due import SensorState, due_by_probe, due_by_untracked, due_without_asking, last_poll
 from orchestration.jobs import census, full_load, sweep, sync
+from orchestration.lag import observe_lag
 from orchestration.liveness import end_runs_without_process
 from orchestration.pipeline.wording import age_in_words
 from orchestration.settings import PipelineSettings
@@ -30,6 +32,7 @@ IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+LAG_TOLD_EACH_SECONDS = 60
 READING_JOBS = (sync, full_load, sweep, census, stream)
 
 
@@ -40,20 +43,36 @@ READING_JOBS = (sync, full_load, sweep, census, stream)
     description="Launches sync when the CRM has something new and at each heartbeat; full_load without a watermark."
     " With SYNC_MODE=stream it keeps a run of stream going instead.",
 )
-def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     if context.code_location_origin is not None:
         require_location(context.code_location_origin.location_name)
-    settings = PipelineSettings.from_environment()
     now = datetime.now(UTC)
-    state = SensorState.parse(context.cursor)
-    newest = newest_runs(context.instance)
+    due, state = _what_is_due(context.instance, SensorState.parse(context.cursor), now)
+    observed = None
+    if abs(now.timestamp() - state.lag_told_at) >= LAG_TOLD_EACH_SECONDS:
+        observed = observe_lag(context.instance, now)
+        state = replace(state, lag_told_at=now.timestamp())
+    return dg.SensorResult(
+        run_requests=[due] if isinstance(due, dg.RunRequest) else None,
+        skip_reason=due if isinstance(due, str) else None,
+        cursor=state.dump(),
+        asset_events=[observed] if observed else [],
+    )
+
+
+def _what_is_due(
+    instance: dg.DagsterInstance, state: SensorState, now: datetime
+) -> tuple[dg.RunRequest | str, SensorState]:
+    """A run to launch, or why there is none."""
+    settings = PipelineSettings.from_environment()
+    newest = newest_runs(instance)
     if any(record.dagster_run.status in IN_FLIGHT for record in newest):
         jobs = {job.name for job in READING_JOBS}
-        if not end_runs_without_process(context.instance, settings.delta_home, jobs, now):
-            return dg.SkipReason("a run is under way")
-        newest = newest_runs(context.instance)
+        if not end_runs_without_process(instance, settings.delta_home, jobs, now):
+            return "a run is under way", state
+        newest = newest_runs(instance)
         if any(record.dagster_run.status in IN_FLIGHT for record in newest):
-            return dg.SkipReason("a run is under way")
+            return "a run is under way", state
     if newest:
         record = max(newest, key=lambda one: one.create_timestamp)
         if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
@@ -61,11 +80,8 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
         else:
             state = state.after_failure(record.dagster_run.run_id, record.end_time or now.timestamp())
             if wait := state.waits(now.timestamp()):
-                return dg.SensorResult(
-                    skip_reason=f"the last run failed; next try in {wait:.0f} s{_read_until(context.instance, now)}",
-                    cursor=state.dump(),
-                )
-    last = last_poll(context.instance)
+                return f"the last run failed; next try in {wait:.0f} s{_read_until(instance, now)}", state
+    last = last_poll(instance)
     due = due_without_asking(last, now, settings)
     if due is None and state.failures:
         due = sync.name, f"the last run failed, {state.failures} in a row"
@@ -78,17 +94,13 @@ def crm_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Ski
             if reason is None:
                 reason, state = due_by_untracked(crm_client(), load_catalog(), last, state, now)
         except CrmError as error:
-            return dg.SensorResult(
-                skip_reason=f"the CRM cannot be asked: {error}{_read_until(context.instance, now)}",
-                cursor=state.dump(),
-            )
+            return f"the CRM cannot be asked: {error}{_read_until(instance, now)}", state
         if reason is None:
-            return dg.SensorResult(skip_reason="nothing new in the CRM", cursor=state.dump())
+            return "nothing new in the CRM", state
         due = sync.name, reason
     job_name, reason = due
     # No run_key: it would keep a failed window from being asked for again.
-    request = dg.RunRequest(job_name=job_name, tags={"territory_delta/reason": reason})
-    return dg.SensorResult(run_requests=[request], cursor=state.dump())
+    return dg.RunRequest(job_name=job_name, tags={"territory_delta/reason": reason}), state
 
 
 def newest_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:

@@ -15,6 +15,7 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.assets.links import ServiceLinks
 from orchestration.assets.plots import INLINE_CHARACTERS, bars
 from orchestration.catalog import CatalogObject
+from orchestration.lag import lag_metadata
 from orchestration.pipeline.derive import PublicationResult
 from orchestration.pipeline.hydrate import HydrationResult
 from orchestration.pipeline.ingest import PollResult
@@ -123,8 +124,7 @@ def of_publication(
 ) -> Metadata:
     """Of the deltas: the numbers, how far behind the CRM, the last publications, and what the newest did where."""
     metadata = numbers(result) | {
-        "crm_lag_seconds": dg.MetadataValue.float((now - as_of).total_seconds()),
-        "as_of": dg.MetadataValue.timestamp(as_of.replace(tzinfo=UTC)),
+        **lag_metadata(as_of.replace(tzinfo=UTC), now.replace(tzinfo=UTC)),
         "rows_served": dg.MetadataValue.int(
             scalar(
                 connection,

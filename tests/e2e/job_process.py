@@ -1,12 +1,13 @@
 """Dagster jobs for tests, each in a process of its own that need not import Dagster first.
 
 A resident process has imported everything; each job is forked from it, so that ``kill -9`` is as real as ever and a job
-costs what it does, without the seconds of import. Dagster keeps the run's records in memory, as ``dagster job execute``
-keeps them in a folder that it removes at the end.
+costs what it does, without the seconds of import. It finds the definitions resolved, and an instance of Dagster, which
+keeps the run's records in memory, as ``dagster job execute`` keeps them in a folder that it removes at the end.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -14,7 +15,9 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,10 @@ import yaml
 
 import orchestration
 
-READS_ENVIRONMENT = "orchestration.definitions"
-"""Imported by each job for itself: it reads the catalog that the job's environment names."""
-NOT_FOR_JOBS = ("orchestration.celery", READS_ENVIRONMENT)
+DEFINITIONS = "orchestration.definitions"
+CATALOG_VARIABLE = "OBJECT_CATALOG"
+"""What the definitions read when they are imported, and a job's run depends on."""
+NOT_FOR_JOBS = "orchestration.celery"
 
 
 class JobProcess:
@@ -74,19 +78,36 @@ def _execute(job: str, config_file: Path | None, environment: dict[str, str], lo
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(log.parent)
-    definitions: dg.Definitions = importlib.import_module(READS_ENVIRONMENT).defs
+    definitions = importlib.import_module(DEFINITIONS)
+    if CATALOG_VARIABLE in environment:
+        importlib.reload(definitions)
     config: dict[str, Any] | None = yaml.safe_load(config_file.read_text()) if config_file else None
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = definitions.resolve_job_def(job).execute_in_process(config, instance=instance, raise_on_error=False)
+    with _instance() as instance:
+        ready: dg.JobDefinition = definitions.defs.resolve_job_def(job)
+        result = ready.execute_in_process(config, instance=instance, raise_on_error=False)
     sys.exit(0 if result.success else 1)
 
 
-def _import_all() -> None:
+@cache
+def _instance() -> dg.DagsterInstance:
+    return dg.DagsterInstance.ephemeral()
+
+
+def _prepare() -> None:
+    """Everything that is the same for all jobs; a forked one has a copy of its own."""
     for module in pkgutil.walk_packages(orchestration.__path__, "orchestration."):
         if not module.name.startswith(NOT_FOR_JOBS) and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    with warnings.catch_warnings():
+        # They would go to the terminal of whoever runs the tests.
+        warnings.simplefilter("ignore")
+        definitions: dg.Definitions = importlib.import_module(DEFINITIONS).defs
+        definitions.resolve_all_job_defs()
+    _instance()
+    # Else each job's garbage collector would look through all of this, and so copy the memory that it shares.
+    gc.freeze()
 
 
 if multiprocessing.current_process().name == "MainProcess" and "pytest" not in sys.modules:
     # The resident process, which imports this module by name before it forks.
-    _import_all()
+    _prepare()

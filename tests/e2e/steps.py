@@ -54,9 +54,9 @@ def poll_and_expect(system: System, devices: list[ScopedDevice], truth: Oracle, 
         device.expect(truth.view(scope))
 
 
-def kill_after(system: System, job: str, seconds: float) -> int:
+def kill_after(system: System, job: str, seconds: float, *options: str) -> int:
     """Start a job and kill it after so long; 1 if it was still running then."""
-    process = system.start_job(job)
+    process = system.start_job(job, *options)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -5,6 +5,7 @@ Each test uses territories of its own, and leaves nothing held.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from orchestration.catalog import load_catalog
 from orchestration.pipeline.warehouse import open_warehouse, scalar
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.steps import job_config
+from tests.e2e.steps import check_recompute, job_config, kill_after
 from tests.e2e.system import System, running_system
 
 pytestmark = pytest.mark.e2e
@@ -277,6 +278,64 @@ def test_held_rows_that_are_then_proven_deleted_go_and_come_back_when_they_are_r
     guarded.sync()
     guarded.expect(territory)
     assert set(guarded.devices[territory].rows["account"]) == set(accounts)
+
+
+def test_kills_while_rows_are_held_and_released_change_nothing(guarded: Guarded) -> None:
+    territory, elsewhere = guarded.territories[2:4]
+    system, names = guarded.system, guarded.names
+    guarded.expect(territory)
+    before = rows_of(guarded.devices[territory])
+    started = time.monotonic()
+    guarded.sync("census")
+    usual_seconds = time.monotonic() - started
+    kills = [usual_seconds * tenth / 10 for tenth in range(2, 10, 2)]
+
+    guarded.see(False, territory=territory)
+    guarded.edit(elsewhere, "edited while runs are killed")
+    killed = sum(kill_after(system, "census", seconds) for seconds in kills)
+    guarded.sync("census")
+    assert set(guarded.held()) == {names[territory]}
+    guarded.expect(elsewhere)
+    guarded.poll(territory)
+    assert rows_of(guarded.devices[territory]) == before
+
+    config = job_config(system, "release_held_rows", reason="sight is lost for good", territories=[names[territory]])
+    killed += sum(kill_after(system, "release_held_publication", seconds, *config) for seconds in kills)
+    # One that was killed after its commit has released them, and the next run of any kind brings that to the devices.
+    if guarded.held():
+        system.run_job("release_held_publication", *config)
+    else:
+        guarded.sync()
+    assert guarded.held() == {}
+    guarded.poll(territory)
+    assert not any(guarded.devices[territory].rows.values())
+
+    guarded.see(True, territory=territory)
+    killed += sum(kill_after(system, "census", seconds) for seconds in kills)
+    guarded.sync("census")
+    guarded.expect(*guarded.territories)
+    assert killed >= len(kills)
+    check_recompute(system.home)
+
+
+def test_proven_moves_that_nobody_announced_are_held_where_the_operator_wants_it(guarded: Guarded) -> None:
+    system = guarded.system
+    source, target = guarded.territories[8:10]
+    guarded.expect(source)
+    before = rows_of(guarded.devices[source])
+    system.environment["DELTA_GUARD_MOVED_SHARE"] = "0.3"
+    try:
+        guarded.realign(source, target, 0.6)
+        guarded.edit(guarded.territories[7], "edited beside it")
+        guarded.sync()
+        assert guarded.evidence(source) == {"moved"}
+        guarded.expect(guarded.territories[7])
+        guarded.poll(source)
+        assert rows_of(guarded.devices[source]) == before
+        system.run_job("release_held_publication", *job_config(system, "release_held_rows", reason="it was planned"))
+    finally:
+        del system.environment["DELTA_GUARD_MOVED_SHARE"]
+    guarded.expect(source, target)
 
 
 def hide(guarded: Guarded, accounts: Iterable[str]) -> None:

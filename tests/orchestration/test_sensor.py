@@ -59,8 +59,8 @@ def polled(instance: dg.DagsterInstance, probe_count: int = 3, full_load: bool =
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     with dg.build_sensor_context(instance=instance, cursor=cursor, definitions=defs) as context:
         result = crm_changes(context)
-    assert isinstance(result, dg.SensorResult | dg.SkipReason)
-    return result if isinstance(result, dg.SensorResult) else dg.SensorResult(skip_reason=result)
+    assert isinstance(result, dg.SensorResult)
+    return result
 
 
 def launched(result: dg.SensorResult) -> list[str | None]:
@@ -86,6 +86,29 @@ def test_an_unchanged_crm_launches_nothing_and_costs_few_queries(
     crm.asked = 0
     assert launched(tick(instance, first.cursor)) == []
     assert crm.asked == 1
+
+
+def lags_seconds(result: dg.SensorResult) -> list[float]:
+    """What the tick told of the lag behind the CRM."""
+    observed = [event for event in result.asset_events if isinstance(event, dg.AssetObservation)]
+    return [float(str(event.metadata["crm_lag_seconds"].value)) for event in observed]
+
+
+def test_the_lag_grows_while_the_crm_is_down_and_while_a_run_is_under_way(
+    instance: dg.DagsterInstance, crm: CountingCrm
+) -> None:
+    polled(instance)
+    crm.down = True
+    assert lags_seconds(tick(instance)) == []
+    as_of = datetime.now(UTC) - timedelta(minutes=20)
+    published = {"as_of": dg.MetadataValue.timestamp(as_of), "crm_lag_seconds": dg.MetadataValue.float(5.0)}
+    instance.report_runless_asset_event(dg.AssetMaterialization("territory_deltas", metadata=published))
+    while_down = tick(instance)
+    assert lags_seconds(while_down) == [pytest.approx(1200, abs=60)]
+    run_of(instance, dg.DagsterRunStatus.STARTED)
+    assert lags_seconds(tick(instance)) == [pytest.approx(1200, abs=60)]
+    # Not at each tick: an event is kept for each time it is told.
+    assert lags_seconds(tick(instance, while_down.cursor)) == []
 
 
 def test_a_changed_count_of_events_in_the_overlap_launches_a_sync(

@@ -67,10 +67,11 @@ def run(
 def tick(instance: dg.DagsterInstance) -> str:
     with dg.build_sensor_context(instance=instance) as context:
         result = crm_changes(context)
-    if isinstance(result, dg.SensorResult):
-        return ",".join(str(request.job_name) for request in result.run_requests or [])
-    assert isinstance(result, dg.SkipReason)
-    return str(result.skip_message)
+    assert isinstance(result, dg.SensorResult)
+    if result.run_requests:
+        return ",".join(str(request.job_name) for request in result.run_requests)
+    assert result.skip_reason is not None
+    return str(result.skip_reason.skip_message)
 
 
 @pytest.mark.processes
