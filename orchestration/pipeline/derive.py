@@ -76,11 +76,16 @@ def derive(
 
 
 def read_as_of(connection: duckdb.DuckDBPyConnection) -> datetime:
-    """The watermark: everything that changed in the CRM before it has been read. Raises :class:`NothingReadError`."""
+    """Everything that changed in the CRM before this has been read; UTC without zone. Raises :class:`NothingReadError`.
+
+    That is the watermark; but while the CRM owes us a sound answer, what was said last.
+    """
     watermark = read_state(connection, "watermark")
     if watermark is None:
         raise NothingReadError("Nothing has been read from the CRM yet. Run the job full_load.")
-    return datetime.fromisoformat(watermark)
+    owed = scalar(connection, f"SELECT count(*) FROM read_requests WHERE NOT ({TO_BE_READ})")
+    said = read_state(connection, "as_of") if owed else None
+    return datetime.fromisoformat(said or watermark)
 
 
 def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int, now: datetime) -> int:
