@@ -39,13 +39,15 @@ class Bench:
         self.crm.now += timedelta(minutes=1)
 
     def load(self) -> None:
-        poll(self.open, self.crm, CATALOG, self.settings, full_load=True)
-        self.hydrate()
+        with self.open():
+            poll(self.open, self.crm, CATALOG, self.settings, full_load=True)
+            self.hydrate()
 
     def sync(self, reconcile: Reconcile = "none") -> None:
         self.later()
-        poll(self.open, self.crm, CATALOG, self.settings, reconcile=reconcile)
-        self.hydrate()
+        with self.open():
+            poll(self.open, self.crm, CATALOG, self.settings, reconcile=reconcile)
+            self.hydrate()
 
     def hydrate(self) -> None:
         for obj in CATALOG:

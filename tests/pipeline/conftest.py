@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -15,6 +14,7 @@ from orchestration.pipeline.warehouse import open_warehouse
 from orchestration.settings import PipelineSettings
 from tests.pipeline.bench import T0, Bench
 from tests.pipeline.fake_crm import FakeCrm
+from tests.pipeline.opened import OpenedOnce
 from tests.pipeline.snapshot_rows import CATALOG
 
 
@@ -36,13 +36,7 @@ def warehouse(empty_warehouse: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPy
 
 def bench_in(home: Path, crm: FakeCrm) -> Bench:
     settings = PipelineSettings(home)
-
-    @contextmanager
-    def opened() -> Iterator[duckdb.DuckDBPyConnection]:
-        with open_warehouse(settings.warehouse_path, CATALOG, 5) as connection:
-            yield connection
-
-    return Bench(crm, opened, settings)
+    return Bench(crm, OpenedOnce(settings.warehouse_path, CATALOG), settings)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import atexit
+import copy
+import shutil
+import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, load_catalog
@@ -18,9 +20,10 @@ from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
 from orchestration.pipeline.ingest import Reconcile, poll
 from orchestration.pipeline.requests import ReadRequest, store_requests
 from orchestration.pipeline.verify import differences
-from orchestration.pipeline.warehouse import open_warehouse, utc_now
+from orchestration.pipeline.warehouse import utc_now
 from orchestration.settings import PipelineSettings
 from tests.pipeline.fake_crm import FakeCrm
+from tests.pipeline.opened import OpenedOnce
 
 CATALOG = load_catalog()
 START = datetime(2026, 11, 24, 6, 0, 0, tzinfo=UTC)
@@ -32,11 +35,18 @@ GUARD = Guard(max_share=0.3, min_rows=5)
 class GuardedPipeline:
     """Territories T1, T2 and T3, each with accounts ``<territory>-<n>``; an order ``O-<account>`` hangs on each."""
 
-    def __init__(self, home: Path, guard: Guard = GUARD, catalog: Catalog = CATALOG) -> None:
+    def __init__(self, home: Path, guard: Guard = GUARD, catalog: Catalog = CATALOG, *, copied: bool = True) -> None:
+        """A copy of one that has loaded everything, unless it is made for that or has a catalog of its own."""
         self.settings, self.guard, self.catalog = PipelineSettings(home), guard, catalog
         self.crm = FakeCrm(START)
         self.now = utc_now()
-        self._opened: duckdb.DuckDBPyConnection | None = None
+        self.open = OpenedOnce(self.settings.warehouse_path, catalog)
+        if copied and catalog is CATALOG:
+            warehouse, crm = _loaded()
+            home.mkdir(exist_ok=True)
+            shutil.copy(warehouse, self.settings.warehouse_path)
+            self.crm = copy.deepcopy(crm)
+            return
         self.crm.tables = {
             "Territory": {t: {"TerritoryName": f"North {t}", "ModifiedDate": START} for t in ("T1", "T2", "T3")},
             "ModificationTracking": {},
@@ -47,19 +57,6 @@ class GuardedPipeline:
                 self.put("Account", account, AccountName=f"Clinic {account}", TerritoryId=territory)
                 self.put("Order", f"O-{account}", BusinessAccountId=account)
         self.run(full_load=True)
-
-    @contextmanager
-    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The warehouse, opened once for a whole run: that is what takes time."""
-        if self._opened is not None:
-            yield self._opened
-            return
-        with open_warehouse(self.settings.warehouse_path, self.catalog, 5) as connection:
-            self._opened = connection
-            try:
-                yield connection
-            finally:
-                self._opened = None
 
     def put(self, service: str, row_id: str, **fields: object) -> None:
         old = self.crm.tables.setdefault(service, {}).get(row_id, {"ModId": 0})
@@ -133,6 +130,15 @@ class GuardedPipeline:
     def held_counts(self) -> dict[tuple[str, str], int]:
         rows = self.query(f"SELECT territory, object, rows FROM territory_held WHERE to_seq = {OPEN_SEQ}")
         return {(territory, obj): rows for territory, obj, rows in rows}
+
+
+@cache
+def _loaded() -> tuple[Path, FakeCrm]:
+    """The warehouse and the CRM that the pipelines of this process are copied from."""
+    home = Path(tempfile.mkdtemp(prefix="loaded-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    made = GuardedPipeline(home, copied=False)
+    return made.settings.warehouse_path, made.crm
 
 
 def accounts(territory: str, numbers: Iterable[int]) -> list[str]:
