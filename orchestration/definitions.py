@@ -33,8 +33,8 @@ from orchestration.schedules import (
     daily_prune,
     hourly_stamps,
     hourly_sweep,
+    nightly_census,
     nightly_verify,
-    weekly_census,
 )
 from orchestration.sensors import crm_changes
 from orchestration.settings import PipelineSettings
@@ -68,7 +68,7 @@ defs = dg.Definitions(
         prune_history,
         stamp_territories,
     ],
-    schedules=[hourly_sweep, weekly_census, daily_compact, nightly_verify, daily_prune, hourly_stamps],
+    schedules=[hourly_sweep, nightly_census, daily_compact, nightly_verify, daily_prune, hourly_stamps],
     sensors=[crm_changes, alert_failed_runs, alert_held_publications],
     resources={
         "warehouse": WarehouseResource(),

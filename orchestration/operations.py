@@ -24,6 +24,7 @@ from orchestration.pipeline.preflight import Verdict, as_markdown, preflight
 from orchestration.pipeline.rebuild import UnknownTerritoryError
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.report import touched_report
+from orchestration.pipeline.requests import TO_BE_READ
 from orchestration.pipeline.warehouse import scalar, transaction, utc_now
 from orchestration.pipeline.wording import called
 from orchestration.resources.crm import CrmResource
@@ -125,7 +126,7 @@ def release_held_rows(
     decision = config.decision()
     with warehouse.open() as connection:
         decided = _decided(connection, warehouse, decision, release)
-        pending = scalar(connection, "SELECT count(*) FROM read_requests")
+        pending = scalar(connection, f"SELECT count(*) FROM read_requests WHERE {TO_BE_READ}")
     if pending:
         # Left by a run that was killed: a publication would claim more than was read.
         hydrate_remaining(warehouse.open, crm.client, warehouse.catalog, hold_moves=warehouse.guard.holds_moves)

@@ -119,6 +119,11 @@ class AlertSettings:
         return cls(os.environ.get("ALERT_WEBHOOK_URL") or None, ui_url or None)
 
 
+def census_cron() -> str:
+    """When a census runs, by ``CENSUS_SCHEDULE``: five fields of cron, which Dagster checks when it loads them."""
+    return os.environ.get("CENSUS_SCHEDULE") or "0 2 * * *"
+
+
 def _choice(variable: str, *allowed: str) -> str:
     """The first is the default."""
     text = os.environ.get(variable) or allowed[0]

@@ -60,6 +60,10 @@ def _snapshot_asset(obj: CatalogObject) -> dg.AssetsDefinition:
             context.log.warning(
                 "%d %s rows are lost from sight: not returned, not known as deleted", result.lost, obj.name
             )
+        if result.unanswered:
+            context.log.warning(
+                "%d reads of %s got no sound answer; the next run asks again", result.unanswered, obj.name
+            )
         if result.quarantined:
             context.log.warning(
                 "%d %s rows could not be understood; see quarantined_rows", result.quarantined, obj.name

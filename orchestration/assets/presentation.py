@@ -78,6 +78,7 @@ def of_snapshot(result: HydrationResult, operations: int, tables: Metadata) -> M
         "rows_revived": dg.MetadataValue.int(result.revived),
         "rows_quarantined": dg.MetadataValue.int(result.quarantined),
         "rows_without_modified_date": dg.MetadataValue.int(result.undated),
+        "reads_unanswered": dg.MetadataValue.int(result.unanswered),
         "operations_spent": dg.MetadataValue.int(operations),
     }
     if result.by_reason:
@@ -90,7 +91,7 @@ def changed_rows(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> d
     rows = connection.execute(
         f"SELECT row_id, _state, strftime(ModifiedDate, '%m-%d %H:%M:%S') FROM {snapshot_table(obj).name}"
         " SEMI JOIN (SELECT row_id FROM touched WHERE object = $object) USING (row_id)"
-        " ORDER BY _read_at DESC, row_id LIMIT $limit",
+        " ORDER BY _reading DESC, row_id LIMIT $limit",
         {"object": obj.name, "limit": ROWS_SHOWN},
     ).fetchall()
     return table("row|state|modified (UTC)", rows)

@@ -22,7 +22,7 @@ from orchestration.crm.pages import PageReader, only
 from orchestration.crm.paging import pages_of, walk
 from orchestration.crm.poison import page_by_ids
 from orchestration.crm.pool import SessionPool
-from orchestration.crm.queries import ID, Query, Shape, any_of
+from orchestration.crm.queries import ID, Query, Shape, either, equal_to
 from orchestration.crm.requests import MAX_PAGE_SIZE_ROWS, MAX_VALUES_A_QUERY, RequestFactory
 from orchestration.crm.rows import Answer, Defect, Page, Row
 from orchestration.crm.services import (
@@ -47,10 +47,12 @@ MIN_PAGE_SIZE_ROWS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Rows looked up by id or field. An id in neither list was not returned: not seen, but not proven deleted."""
+    """Rows looked up by id or field. An id in no list was not returned: not seen, but not proven deleted."""
 
     rows: list[Row]
     quarantined: list[Defect]
+    unanswered: frozenset[str] = frozenset()
+    """Values whose query got an answer without its witness: what such an answer lacks says nothing."""
 
 
 class CrmClient:
@@ -63,6 +65,7 @@ class CrmClient:
         self._pool = SessionPool(settings, self._meter, sleep)
         self._pages = PageReader(self._requests, self._pool, self._meter)
         self._sessions = settings.sessions
+        self._sleep = sleep
         self._executor = ThreadPoolExecutor(settings.sessions, thread_name_prefix="crm")
         self._closing = threading.Lock()
 
@@ -173,17 +176,28 @@ class CrmClient:
         finally:
             ask_ahead.forget()
 
-    def read_ids(self, obj: Shape, ids: Iterable[str]) -> Found:
-        """The rows with these ids, in parallel, at most 50 ids a query; fewer when that is too heavy for the CRM."""
+    def read_ids(self, obj: Shape, ids: Iterable[str], witnesses: Sequence[str] = ()) -> Found:
+        """The rows with these ids, in parallel, at most 50 ids a query; fewer when that is too heavy for the CRM.
+
+        ``witnesses`` are ids of rows known to be there. Each query asks for one of them as well, not the same in all,
+        which costs no operation but for its child lists. It is not among the rows unless it was asked for.
+        """
         asked = list(dict.fromkeys(ids))
-        found = self._read_values(obj, ID, asked)
+        found = self._read_values(obj, ID, asked, witnesses)
         if strangers := len({row.id for row in found.rows} - set(asked)):
             raise CrmAnswerError(f"{obj.service}: {strangers} rows came that were not asked for")
         return found
 
-    def read_where(self, obj: Shape, field: str, values: Iterable[str]) -> Found:
-        """The rows whose ``field`` equals any of ``values``, each once, asked for like :meth:`read_ids`."""
-        return self._read_values(obj, field, list(dict.fromkeys(values)))
+    def read_where(self, obj: Shape, field: str, values: Iterable[str], witnesses: Sequence[str] = ()) -> Found:
+        """The rows whose ``field`` equals any of ``values``, each once, asked for like :meth:`read_ids`.
+
+        A witness that has one of the values itself was asked for.
+        """
+        return self._read_values(obj, field, list(dict.fromkeys(values)), witnesses)
+
+    def pause(self, seconds: float) -> None:
+        """Wait before asking again."""
+        self._sleep(seconds)
 
     def count(self, query: Query) -> int | None:
         """How many rows the query has; None where the CRM cannot count them, or not in time."""
@@ -239,9 +253,13 @@ class CrmClient:
         except (CrmTooHeavy, CrmAnswerError) as error:
             return page_by_ids(self._pages.ask, query, row, size, error)
 
-    def _read_values(self, obj: Shape, field: str, values: list[str]) -> Found:
-        chunks = _parts(values, MAX_VALUES_A_QUERY)
-        futures = [self._executor.submit(self._read_chunk, obj, field, chunk) for chunk in chunks]
+    def _read_values(self, obj: Shape, field: str, values: list[str], witnesses: Sequence[str]) -> Found:
+        size = MAX_VALUES_A_QUERY - 1 if witnesses else MAX_VALUES_A_QUERY
+        chunks = _parts(values, size)
+        futures = [
+            self._executor.submit(self._read_chunk, obj, field, chunk, _witness(witnesses, number, chunk))
+            for number, chunk in enumerate(chunks)
+        ]
         try:
             parts = [future.result() for future in futures]
         finally:
@@ -249,27 +267,57 @@ class CrmClient:
                 future.cancel()
         # A row that changes its field meanwhile may answer two chunks: the later reading counts.
         rows = {row.id: row for part in parts for row in part.rows}
-        return Found(list(rows.values()), [defect for part in parts for defect in part.quarantined])
+        return dataclasses.replace(_joined(parts), rows=list(rows.values()))
 
-    def _read_chunk(self, obj: Shape, field: str, values: Sequence[str]) -> Found:
-        query = Query(obj, any_of(field, values))
+    def _read_chunk(self, obj: Shape, field: str, values: Sequence[str], witness: str | None) -> Found:
+        terms = [equal_to(field, value) for value in values]
+        if witness is not None:
+            terms.append(equal_to(ID, witness))
+        query = Query(obj, either(terms))
         try:
             pages = list(self.read(query, smaller_pages=False))
         except CrmTooHeavy as error:
             if len(values) > MIN_VALUES_A_QUERY:
                 size = max(MIN_VALUES_A_QUERY, len(values) // 2)
                 logger.info("%s: %d values at once are too many, trying %d: %s", obj.service, len(values), size, error)
-                return _joined([self._read_chunk(obj, field, part) for part in _parts(values, size)])
+                return _joined([self._read_chunk(obj, field, part, witness) for part in _parts(values, size)])
             # Rows by a field may be many a value, rows by Id are not.
             page_size = MIN_PAGE_SIZE_ROWS if field == ID else MAX_PAGE_SIZE_ROWS // 2
             pages = list(self.read(query, page_size=page_size))
-        return Found([row for page in pages for row in page.rows], [d for page in pages for d in page.quarantined])
+        return _testified(
+            Found([row for page in pages for row in page.rows], [d for page in pages for d in page.quarantined]),
+            field,
+            values,
+            witness,
+        )
 
 
 def _parts(values: Sequence[str], size: int) -> list[Sequence[str]]:
     return [values[i : i + size] for i in range(0, len(values), size)]
 
 
-def _joined(parts: Iterable[Found]) -> Found:
-    parts = list(parts)
-    return Found([row for part in parts for row in part.rows], [d for part in parts for d in part.quarantined])
+def _joined(parts: Sequence[Found]) -> Found:
+    return Found(
+        [row for part in parts for row in part.rows],
+        [defect for part in parts for defect in part.quarantined],
+        frozenset().union(*(part.unanswered for part in parts)),
+    )
+
+
+def _witness(witnesses: Sequence[str], number: int, values: Sequence[str]) -> str | None:
+    """The witness of one query of several; none that is asked for in it anyway."""
+    turned = (witnesses[(number + i) % len(witnesses)] for i in range(len(witnesses)))
+    return next((row_id for row_id in turned if row_id not in values), None)
+
+
+def _testified(found: Found, field: str, values: Sequence[str], witness: str | None) -> Found:
+    """What was found, less the witness if it was not asked for; where it did not come, the values are unanswered."""
+    if witness is None:
+        return found
+    if witness not in {row.id for row in found.rows} | {defect.row_id for defect in found.quarantined}:
+        return dataclasses.replace(found, unanswered=frozenset(values))
+    if any(row.id == witness and row.values.get(field) in values for row in found.rows):
+        return found
+    return Found(
+        [row for row in found.rows if row.id != witness], [d for d in found.quarantined if d.row_id != witness]
+    )

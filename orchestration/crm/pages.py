@@ -89,16 +89,7 @@ class PageReader:
 
 def only(page: Page, ids: set[str]) -> Page:
     """The page with the rows of these ids, each once; rows without an id stay."""
-    left = set(ids)
-
-    def take(row_id: str) -> bool:
-        if row_id not in left:
-            return False
-        left.remove(row_id)
-        return True
-
-    return dataclasses.replace(
-        page,
-        rows=[row for row in page.rows if take(row.id)],
-        quarantined=[d for d in page.quarantined if d.row_id is None or take(d.row_id)],
-    )
+    rows = {row.id: row for row in reversed(page.rows) if row.id in ids}
+    defects = {(d.row_id, d.field): d for d in page.quarantined if d.row_id in ids}
+    unnamed = [defect for defect in page.quarantined if defect.row_id is None]
+    return dataclasses.replace(page, rows=[*reversed(rows.values())], quarantined=[*unnamed, *defects.values()])

@@ -92,11 +92,20 @@ def literal(value: str) -> str:
 
 
 def any_of(field_name: str, values: Iterable[str]) -> str:
-    """Rows whose field equals one of ``values``. Joined terms need parentheses, a lone one must have none."""
-    terms = [f"[{field_name}] = {literal(value)}" for value in values]
-    if not terms:
-        raise ValueError("no values to look for")
-    return terms[0] if len(terms) == 1 else " OR ".join(f"({term})" for term in terms)
+    """Rows whose field equals one of ``values``."""
+    return either(equal_to(field_name, value) for value in values)
+
+
+def equal_to(field_name: str, value: str) -> str:
+    return f"[{field_name}] = {literal(value)}"
+
+
+def either(terms: Iterable[str]) -> str:
+    """Rows for which any term holds. Joined terms need parentheses, a lone one must have none."""
+    alternatives = list(terms)
+    if not alternatives:
+        raise ValueError("nothing to look for")
+    return alternatives[0] if len(alternatives) == 1 else " OR ".join(f"({term})" for term in alternatives)
 
 
 def modified(since: datetime, until: datetime | None = None) -> str:
@@ -105,9 +114,8 @@ def modified(since: datetime, until: datetime | None = None) -> str:
     return lower if until is None else f"({lower}) AND ([ModifiedDate] < {literal(stamp(until))})"
 
 
-def modified_or_undated(since: datetime) -> str:
-    """Rows whose ModifiedDate lies at ``since`` or later, and rows without one, which no range finds."""
-    return f"({modified(since)}) OR ([ModifiedDate] IS NULL)"
+UNDATED = "[ModifiedDate] IS NULL"
+"""Rows without a ModifiedDate, which no range finds."""
 
 
 def stamp(moment: datetime) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from orchestration.catalog import Link
+from orchestration.catalog import CatalogObject, Link
 from orchestration.crm.envelope import children_named, flag_of, list_element, local_name
 from orchestration.crm.errors import CrmAnswerError
 from orchestration.crm.queries import ID, Query
@@ -26,13 +26,15 @@ class Row:
     """One row. ``values`` has an entry for each field asked for but ``Id``, typed; decimals are JSON number text.
 
     ``links``: parents' ids of each child list asked for, sorted, each once. ``raw``: the fields that came, as on the
-    wire.
+    wire. ``unreadable``: fields and child lists that came and could not be understood; their values are None, their
+    links empty.
     """
 
     id: str
     values: dict[str, Value]
     links: dict[str, tuple[str, ...]]
     raw: dict[str, str]
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def mod_id(self) -> int | None:
@@ -49,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Defect:
-    """A row put aside because a value in it cannot be understood. Holds no values."""
+    """Something in a row that cannot be understood: the row is put aside, or comes without that. Holds no values."""
 
     object: str
     row_id: str | None
@@ -65,7 +67,8 @@ class Page:
     """A page of an answer: ``received`` rows came, from ``start_row`` (0-based) on.
 
     Each is in ``rows`` or ``quarantined``, but for rows that vanished while their child lists were paged and, in
-    :meth:`CrmClient.read`, those of an earlier page. ``record_count`` is None unless asked for and given.
+    :meth:`CrmClient.read`, those of an earlier page. Rows of catalog objects that can be understood in part are in
+    both. ``record_count`` is None unless asked for and given.
     """
 
     rows: list[Row]
@@ -113,15 +116,15 @@ def read_answer(root: etree._Element, query: Query, start_row: int, page_size: i
         raise CrmAnswerError("an unexpected element among the rows")
     reader = _RowReader(query)
     for wire in reader.wire_rows(rows_element):
-        row, more = reader.read(wire)
-        if isinstance(row, Defect):
-            quarantined.append(row)
-            ids += [row.row_id] if row.row_id else []
-        else:
+        row, defects, more = reader.read(wire)
+        quarantined += defects
+        if row is not None:
             rows.append(row)
-            ids.append(row.id)
             if more:
                 unfinished[row.id] = more
+        row_id = defects[0].row_id if row is None else row.id
+        if row_id is not None:
+            ids.append(row_id)
     received = len(rows_element)
     if received > page_size:
         raise CrmAnswerError(f"{received} rows came where {page_size} were asked for")
@@ -148,11 +151,11 @@ class _FieldNames(dict[str, str]):
 
 
 class _WireRow(NamedTuple):
-    """Of one row: the fields asked for, the child lists, and a field that is damaged, with the reason."""
+    """Of one row: the fields asked for, the child lists, and the fields that are damaged, each with the reason."""
 
     raw: dict[str, str]
     lists: Mapping[str, etree._Element] = MappingProxyType({})
-    damage: tuple[str, str] | None = None
+    damaged: Mapping[str, str] = MappingProxyType({})
 
 
 _COUNT_BELOW_ROWS = etree.XPath("count(*/*) + count(*/*/*)")
@@ -162,6 +165,8 @@ class _RowReader:
     def __init__(self, query: Query) -> None:
         types = query.types
         self._object = query.object.name
+        # An entry of a log means something only as a whole.
+        self._in_parts = isinstance(query.object, CatalogObject)
         self._asked = types.keys()
         self._names = _FieldNames(self._asked)
         self._strings = [name for name, kind in types.items() if kind not in CONVERTERS and name != ID]
@@ -173,13 +178,13 @@ class _RowReader:
         plain = None if self._links else self._plain(rows)
         return map(_WireRow, plain) if plain is not None else map(self._sorted_out, rows)
 
-    def read(self, wire: _WireRow) -> tuple[Row | Defect, list[Link]]:
-        raw, lists, damage = wire
+    def read(self, wire: _WireRow) -> tuple[Row | None, list[Defect], list[Link]]:
+        """The row, None where it is put aside; what cannot be understood in it; and the lists that hold more."""
+        raw, lists, damaged = wire
         row_id = raw.get(ID, "").strip()
-        if not row_id:
-            return Defect(self._object, None, ID, "missing"), []
-        if damage is not None:
-            return Defect(self._object, row_id, *damage), []
+        if not row_id or ID in damaged:
+            return None, [Defect(self._object, row_id or None, ID, damaged.get(ID, "missing"))], []
+        unreadable, called = dict(damaged), dict[str, str]()
         values: dict[str, Value] = {**raw}
         del values[ID]
         for name in self._strings:
@@ -189,17 +194,30 @@ class _RowReader:
             try:
                 values[name] = convert(text) if (text := raw.get(name, "").strip()) else None
             except ValueError as error:
-                return Defect(self._object, row_id, name, str(error)), []
+                unreadable.setdefault(name, str(error))
         links: dict[str, tuple[str, ...]] = {}
         more: list[Link] = []
         for link in self._links:
             parents, complete = read_links(lists.get(link.list), link)
             if parents is None:
-                return Defect(self._object, row_id, f"{link.list}.{link.field}", "missing in a link"), []
+                unreadable[link.list] = "missing in a link"
+                called[link.list] = f"{link.list}.{link.field}"
+                parents = []
             links[link.list] = tuple(sorted({*parents, *links.get(link.list, ())}))
             if not complete:
                 more.append(link)
-        return Row(row_id, values, links, raw), more
+        if not unreadable:
+            return Row(row_id, values, links, raw), [], more
+        defects = [Defect(self._object, row_id, called.get(name, name), why) for name, why in unreadable.items()]
+        if not self._in_parts:
+            return None, defects[:1], []
+        for name in unreadable:
+            if name in links:
+                links[name] = ()
+            else:
+                values[name] = None
+        more = [link for link in more if link.list not in unreadable]
+        return Row(row_id, values, links, raw, frozenset(unreadable)), defects, more
 
     def _plain(self, rows: etree._Element) -> list[dict[str, str]] | None:
         """The fields of each row, if no row has anything but fields asked for, each once; None for any other page.
@@ -215,19 +233,19 @@ class _RowReader:
         return raws if sum(map(len, raws)) == _COUNT_BELOW_ROWS(rows) else None
 
     def _sorted_out(self, row: etree._Element) -> _WireRow:
-        """Of any row; the last field that is damaged is told."""
+        """Of any row."""
         raw: dict[str, str] = {}
         lists: dict[str, etree._Element] = {}
-        damage: tuple[str, str] | None = None
+        damaged: dict[str, str] = {}
         for child in row:
             name = local_name(child.tag)
             if name in self._asked:
                 if name in raw or len(child):
-                    damage = (name, "given twice" if name in raw else "not a plain value")
+                    damaged[name] = "given twice" if name in raw else "not a plain value"
                 raw[name] = child.text or ""
             elif name in self._lists:
                 lists[name] = child
-        return _WireRow(raw, lists, damage)
+        return _WireRow(raw, lists, damaged)
 
 
 def read_links(rows: etree._Element | None, link: Link) -> tuple[list[str] | None, bool]:

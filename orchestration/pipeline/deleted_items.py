@@ -10,7 +10,7 @@ import duckdb
 from orchestration.catalog import Catalog
 from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.requests import ReadRequest, requests_of_unknown
-from orchestration.pipeline.warehouse import to_stored, utc_now
+from orchestration.pipeline.warehouse import begin_reading, to_stored, utc_now
 
 UNCLAIMED = ""
 """The object of entries whose type no object of the catalog claims: they prove nothing."""
@@ -26,10 +26,10 @@ def requests_of_deleted(
     known = set(connection.execute("SELECT object, row_id, deleted_at FROM deleted_items").fetchall())
     fresh = [entry for entry in dict.fromkeys(entries) if entry not in known]
     if fresh:
-        now = utc_now()
+        now, reading = utc_now(), begin_reading(connection)
         connection.executemany(
-            "INSERT INTO deleted_items (object, row_id, deleted_at, read_at) VALUES (?, ?, ?, ?)",
-            [[*entry, now] for entry in fresh],
+            "INSERT INTO deleted_items (object, row_id, deleted_at, read_at, reading) VALUES (?, ?, ?, ?, ?)",
+            [[*entry, now, reading] for entry in fresh],
         )
     for name, row_id, _ in fresh:
         if name != UNCLAIMED:

@@ -18,6 +18,7 @@ from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject
 from orchestration.pipeline.guard import Guard, accept_proven, decide, doubtful_losses, has_doubts, is_due, record_held
 from orchestration.pipeline.migrate import keep_last_good
+from orchestration.pipeline.requests import TO_BE_READ
 from orchestration.pipeline.schema import PRESENT, snapshot_table
 from orchestration.pipeline.views import body_expression
 from orchestration.pipeline.visibility import derive_visibility, objects_in
@@ -51,7 +52,8 @@ def derive(
     ``as_of`` and ``now`` are UTC without zone. What the guard holds is left out; everything else is published. Raises
     :class:`ReadsPendingError`.
     """
-    pending = scalar(connection, "SELECT count(*) FROM read_requests")
+    # What the CRM gave no sound answer about keeps its last content, and is asked for again by the next run.
+    pending = scalar(connection, f"SELECT count(*) FROM read_requests WHERE {TO_BE_READ}")
     if pending:
         raise ReadsPendingError(
             f"{pending} reads from the CRM are not done, so nothing was published. Run the job again: it goes on there."
@@ -74,11 +76,16 @@ def derive(
 
 
 def read_as_of(connection: duckdb.DuckDBPyConnection) -> datetime:
-    """The watermark: everything that changed in the CRM before it has been read. Raises :class:`NothingReadError`."""
+    """Everything that changed in the CRM before this has been read; UTC without zone. Raises :class:`NothingReadError`.
+
+    That is the watermark; but while the CRM owes us a sound answer, what was said last.
+    """
     watermark = read_state(connection, "watermark")
     if watermark is None:
         raise NothingReadError("Nothing has been read from the CRM yet. Run the job full_load.")
-    return datetime.fromisoformat(watermark)
+    owed = scalar(connection, f"SELECT count(*) FROM read_requests WHERE NOT ({TO_BE_READ})")
+    said = read_state(connection, "as_of") if owed else None
+    return datetime.fromisoformat(said or watermark)
 
 
 def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int, now: datetime) -> int:

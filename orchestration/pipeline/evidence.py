@@ -27,7 +27,7 @@ from orchestration.pipeline.warehouse import scalar, statement
 
 
 def set_aside_doubtful(
-    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, read_at: datetime, *, hold_moves: bool
+    connection: duckdb.DuckDBPyConnection, obj: CatalogObject, read_at: datetime, reading: int, *, hold_moves: bool
 ) -> list[tuple[str, str]]:
     """Take doubtful readings out of temp tables ``differing`` and ``fresh_links``; forget those that resolved.
 
@@ -57,10 +57,10 @@ def set_aside_doubtful(
     )
     _forget_content(connection, obj, "set_aside")
     names = ", ".join(name for name in map(quoted, fields.column_names) if name not in {'"_state"', '"_merged_into"'})
-    read = names.replace('"_read_at"', "$read_at")
+    read = names.replace('"_read_at"', "$read_at").replace('"_reading"', "$reading")
     connection.execute(
         f"INSERT INTO {fields.name} ({names}) SELECT {read} FROM differing SEMI JOIN set_aside USING (row_id)",
-        {"read_at": read_at},
+        {"read_at": read_at, "reading": reading},
     )
     if obj.links:
         connection.execute(

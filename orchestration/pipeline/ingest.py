@@ -37,7 +37,15 @@ from orchestration.pipeline.requests import (
     requests_of_unknown,
     store_requests,
 )
-from orchestration.pipeline.warehouse import read_state, scalar, statement, transaction, utc_now, write_state
+from orchestration.pipeline.warehouse import (
+    begin_reading,
+    read_state,
+    scalar,
+    statement,
+    transaction,
+    utc_now,
+    write_state,
+)
 from orchestration.settings import PipelineSettings
 
 logger = logging.getLogger(__name__)
@@ -270,6 +278,9 @@ def _requests_without_events(
     if reconcile != "none":
         held = connection.execute("SELECT object, row_id FROM doubtful_reading WHERE held_since IS NOT NULL").fetchall()
         yield from (ReadRequest.row(name, row_id, "held") for name, row_id in held if name in catalog)
+        # Nothing has proven that they are deleted: nobody tells when they can be seen again.
+        lost = connection.execute("SELECT object, row_id FROM row_state WHERE state = 'lost'").fetchall()
+        yield from (ReadRequest.row(name, row_id, "lost from sight") for name, row_id in lost)
     for obj in catalog:
         if reconcile == "census":
             yield ReadRequest(obj.name, "census", "", str(settings.census_link_rows if obj.links else 0), "census")
@@ -320,9 +331,10 @@ def store_events(connection: duckdb.DuckDBPyConnection, events: Iterable[Event])
     fresh = {
         str(row[0])
         for row in connection.execute(
-            f"INSERT INTO modification_records SELECT {', '.join(names)}, ? FROM read_events"
+            f"INSERT INTO modification_records BY NAME SELECT {', '.join(names)}, $now::TIMESTAMP AS read_at,"
+            " $reading::BIGINT AS reading FROM read_events"
             " ANTI JOIN modification_records USING (event_id) RETURNING event_id",
-            [utc_now()],
+            {"now": utc_now(), "reading": begin_reading(connection)},
         ).fetchall()
     }
     connection.unregister("read_events")

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject, FieldType
 from orchestration.crm.values import CONVERTERS
+from orchestration.pipeline.readings import newest_reading
 from orchestration.pipeline.schema import DOUBTFUL, PRESENT, VANISHED, Table, link_table, quoted, snapshot_table
 
 ROWS_PER_FETCH = 10_000
@@ -127,7 +128,10 @@ def _follow(
     if was is None or new or (was.service, was.links) != (obj.service, obj.links):
         connection.execute("DELETE FROM read_requests WHERE object = ? AND kind = 'all'", [obj.name])
         connection.execute(
-            "INSERT INTO read_requests VALUES (?, 'all', '', '', 'the catalog changed', ?, 0)", [obj.name, now]
+            "INSERT INTO read_requests"
+            " (object, kind, field, value, reason, requested_at, reading, position, missed, unanswered)"
+            " VALUES (?, 'all', '', '', 'the catalog changed', ?, ?, 0, 0, false)",
+            [obj.name, now, newest_reading(connection)],
         )
 
 
@@ -154,7 +158,11 @@ def _rebuild(
     connection.execute(f"DROP TABLE IF EXISTS {BESIDE}")
     connection.execute(beside.ddl)
     _convert(connection, obj, retyped)
-    connection.execute("INSERT INTO quarantine SELECT ?, row_id, field, reason, ? FROM defective", [obj.name, now])
+    connection.execute(
+        "INSERT INTO quarantine (object, row_id, field, reason, seen_at, reading)"
+        " SELECT $object, row_id, field, reason, $now, $reading FROM defective",
+        {"object": obj.name, "now": now, "reading": newest_reading(connection)},
+    )
     _keep_published(connection, obj.name, "SELECT row_id FROM defective")
     unread = f"""SELECT row_id FROM {table.name} WHERE {bool(retyped)} AND {PRESENT}
           AND row_id NOT IN (SELECT row_id FROM converted)
@@ -281,7 +289,10 @@ def keep_last_good(connection: duckdb.DuckDBPyConnection, now: datetime) -> None
     invalid = connection.execute("SELECT object, row_id FROM content WHERE NOT json_valid(body)").fetchall()
     for name, row_id in invalid:
         reason = "not fit to be served as JSON"
-        connection.execute("INSERT INTO quarantine VALUES (?, ?, '*', ?, ?)", [name, row_id, reason, now])
+        connection.execute(
+            "INSERT INTO quarantine (object, row_id, field, reason, seen_at, reading) VALUES (?, ?, '*', ?, ?, ?)",
+            [name, row_id, reason, now, newest_reading(connection)],
+        )
         _keep_published(connection, name, f"SELECT '{str(row_id).replace(chr(39), chr(39) * 2)}' AS row_id")
         connection.execute(f"UPDATE snapshot.{quoted(name)} SET _content = NULL WHERE row_id = ?", [row_id])
     if not connection.execute("SELECT 1 FROM kept_content LIMIT 1").fetchall():
@@ -300,10 +311,18 @@ def _request(
     connection: duckdb.DuckDBPyConnection, obj: CatalogObject, row_ids: Sequence[str], reason: str, now: datetime
 ) -> None:
     connection.execute(
-        "INSERT INTO read_requests SELECT $object, 'id', '', row_id, $reason, $now, 0"
+        "INSERT INTO read_requests"
+        " (object, kind, field, value, reason, requested_at, reading, position, missed, unanswered)"
+        " SELECT $object, 'id', '', row_id, $reason, $now, $reading, 0, 0, false"
         " FROM (SELECT unnest($ids::VARCHAR[]) AS row_id)"
         " WHERE row_id NOT IN (SELECT value FROM read_requests WHERE object = $object AND kind = 'id')",
-        {"object": obj.name, "reason": reason, "now": now, "ids": list(row_ids)},
+        {
+            "object": obj.name,
+            "reason": reason,
+            "now": now,
+            "reading": newest_reading(connection),
+            "ids": list(row_ids),
+        },
     )
 
 
@@ -312,11 +331,14 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str, s
     return dict(described)
 
 
-def add_missing_columns(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """All NULL. The table is there, as an earlier version or another catalog made it."""
+def add_missing_columns(connection: duckdb.DuckDBPyConnection, table: Table, *, fields: bool = True) -> None:
+    """All NULL; without ``fields``, only those of this program's own, which begin with an underscore.
+
+    The table is there, as an earlier version or another catalog made it.
+    """
     have = _columns(connection, table)
     for column in table.columns:
-        if column.name not in have:
+        if column.name not in have and (fields or column.name.startswith("_")):
             connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {quoted(column.name)} {column.type}")
 
 

@@ -14,9 +14,12 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.catalog import Catalog, CatalogObject
+from orchestration.pipeline.readings import newest_reading
 from orchestration.pipeline.schema import link_table
 from orchestration.pipeline.warehouse import statement
 
+TO_BE_READ = "unanswered IS DISTINCT FROM true"
+"""Of a request: the CRM has not been asked, or has answered, and there is more to ask."""
 Kind = Literal["id", "field", "book", "since", "sweep", "census", "all"]
 
 
@@ -215,4 +218,8 @@ def _merge_asked(connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
         "DELETE FROM read_requests WHERE (object, kind, field, value) IN"
         " (SELECT (object, kind, field, value) FROM asked)"
     )
-    connection.execute("INSERT INTO read_requests SELECT object, kind, field, value, reason, ?, 0 FROM asked", [now])
+    connection.execute(
+        "INSERT INTO read_requests BY NAME SELECT object, kind, field, value, reason, $now::TIMESTAMP AS requested_at,"
+        " $reading::BIGINT AS reading, 0 AS position, 0 AS missed, false AS unanswered FROM asked",
+        {"now": now, "reading": newest_reading(connection)},
+    )

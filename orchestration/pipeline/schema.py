@@ -66,7 +66,7 @@ def _table(name: str, description: str, looked_up_by: tuple[str, ...] = (), /, *
 STATE = _table(
     "state",
     "Facts about the warehouse itself, each committed with the data it describes.",
-    name="VARCHAR: what is stated (epoch, cursor_key, watermark, ...)",
+    name="VARCHAR: what is stated (epoch, cursor_key, watermark, reading, ...)",
     value="VARCHAR: its value as text",
 )
 MODIFICATION_RECORDS = _table(
@@ -82,6 +82,7 @@ MODIFICATION_RECORDS = _table(
     modification_number="BIGINT: the tracked record's modification counter",
     modified_date="TIMESTAMP: the event's stamp; when it was read, where it has none that can be read",
     read_at="TIMESTAMP: when this row was read",
+    reading="BIGINT: the number of that reading; later ones are higher",
 )
 DELETED_ITEMS = _table(
     "deleted_items",
@@ -91,6 +92,7 @@ DELETED_ITEMS = _table(
     row_id="VARCHAR: the deleted row",
     deleted_at="TIMESTAMP: the CRM's stamp; none where it cannot be read",
     read_at="TIMESTAMP: when this entry was read",
+    reading="BIGINT: the number of that reading; later ones are higher",
 )
 READ_WINDOWS = _table(
     "read_windows",
@@ -110,7 +112,10 @@ READ_REQUESTS = _table(
     value="VARCHAR: the id, the field's value, or the lower bound of ModifiedDate",
     reason="VARCHAR: why",
     requested_at="TIMESTAMP: when, to the microsecond",
+    reading="BIGINT: the reading that had begun last by then",
     position="BIGINT: for kind all: rows read and stored so far",
+    missed="INTEGER: sound answers so far that lacked what was asked for; a second one counts",
+    unanswered="BOOLEAN: whether the last answer proved nothing; such a request does not keep others from publication",
 )
 TOUCHED = _table(
     "touched",
@@ -128,12 +133,13 @@ RAW_PAYLOADS = _table(
 )
 QUARANTINE = _table(
     "quarantine",
-    "Rows that could not be understood; the last good version stays served.",
+    "What could not be understood in rows. It keeps its last good value, or none; everything else is served as read.",
     object="VARCHAR: catalog object",
     row_id="VARCHAR: row, if it had an id",
     field="VARCHAR: the field at fault",
     reason="VARCHAR: what is wrong, without the value",
     seen_at="TIMESTAMP: when",
+    reading="BIGINT: the number of that reading; later ones are higher",
 )
 KEPT_CONTENT = _table(
     "kept_content",
@@ -292,6 +298,7 @@ def snapshot_table(obj: CatalogObject, schema: str = "snapshot") -> Table:
         Column("_merged_into", "VARCHAR", "the surviving row, after a merge"),
         Column("_content", "UBIGINT", "hash of all that was read, links too"),
         Column("_read_at", "TIMESTAMP", "when this state was asked for, to the microsecond"),
+        Column("_reading", "BIGINT", "the number of the reading that began then; later ones are higher"),
     ]
     parents = dict.fromkeys(path.field for path in obj.visibility if path.through and path.field)
     return Table(

@@ -20,7 +20,7 @@ def compile_views(catalog: Catalog) -> dict[str, str]:
     everything, live, aside = (Edges.compile(served, of) for of in (_stored, _live, _set_aside))
     return {
         "row_content": _view("row_content", "object, row_id, body", _each(served, _content)),
-        "row_state": _view("row_state", "object, row_id, state, merged_into, read_at", _each(catalog, _state)),
+        "row_state": _view("row_state", "object, row_id, state, merged_into, read_at, reading", _each(catalog, _state)),
         "territory_edge": f"CREATE OR REPLACE VIEW territory_edge AS {live.territory} WHERE territory IS NOT NULL",
         "parent_edge": f"CREATE OR REPLACE VIEW parent_edge AS {live.parent}",
         "any_territory_edge": f"CREATE OR REPLACE VIEW any_territory_edge AS {everything.territory}",
@@ -159,7 +159,7 @@ def _content(obj: CatalogObject) -> Iterable[str]:
 
 
 def _state(obj: CatalogObject) -> Iterable[str]:
-    yield f"SELECT '{obj.name}', row_id, _state, _merged_into, _read_at FROM {snapshot_table(obj).name}"
+    yield f"SELECT '{obj.name}', row_id, _state, _merged_into, _read_at, _reading FROM {snapshot_table(obj).name}"
 
 
 def _territories(obj: CatalogObject) -> Iterable[str]:

@@ -20,6 +20,7 @@ import duckdb
 from orchestration.catalog import Catalog
 from orchestration.pipeline.migrate import add_missing_columns, follow_catalog
 from orchestration.pipeline.migration import set_aside_held_publication
+from orchestration.pipeline.readings import newest_reading, number_old_readings
 from orchestration.pipeline.schema import SCHEMAS, STATE, tables
 from orchestration.pipeline.storage import storage_named
 from orchestration.pipeline.views import compile_views
@@ -152,6 +153,16 @@ def newest_seq(connection: duckdb.DuckDBPyConnection) -> int:
     return scalar(connection, "SELECT coalesce(max(seq), 0) FROM publication")
 
 
+def begin_reading(connection: duckdb.DuckDBPyConnection) -> int:
+    """The number of a reading that begins now, higher than any before: no clock says which reading is the later one.
+
+    To be taken before the CRM is asked, in a transaction.
+    """
+    number = newest_reading(connection) + 1
+    write_state(connection, "reading", str(number))
+    return number
+
+
 def write_state(connection: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
     connection.execute("DELETE FROM state WHERE name = ?", [name])
     connection.execute("INSERT INTO state VALUES (?, ?)", [name, value])
@@ -174,9 +185,10 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> 
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         for table in tables(catalog):
             connection.execute(table.ddl)
-            if not table.name.startswith("snapshot."):
-                # A warehouse of an earlier version. Snapshots follow the catalog, below.
-                add_missing_columns(connection, table)
+            # A warehouse of an earlier version. Fields of snapshots follow the catalog, below.
+            add_missing_columns(connection, table, fields=not table.name.startswith("snapshot."))
+        if read_state(connection, "reading") is None:
+            write_state(connection, "reading", str(number_old_readings(connection, catalog)))
         if read_state(connection, "epoch") is None:
             write_state(connection, "epoch", secrets.token_hex(4))
             write_state(connection, "cursor_key", secrets.token_hex(32))

@@ -6,13 +6,13 @@ WITH restored AS (
   SELECT object_id AS row_id, max(modified_date) AS at
   FROM modification_records WHERE event_name = 'RestoreRecord' GROUP BY object_id),
 ended AS (
-  SELECT object_id AS row_id, modified_date AS at, read_at
+  SELECT object_id AS row_id, modified_date AS at, reading
   FROM modification_records WHERE event_name = 'DeleteRecord'
   UNION ALL
-  SELECT child_id, modified_date, read_at
+  SELECT child_id, modified_date, reading
   FROM modification_records WHERE event_name = 'MergeRecords'
   UNION ALL
-  SELECT row_id, deleted_at, read_at FROM deleted_items WHERE object = $object),
+  SELECT row_id, deleted_at, reading FROM deleted_items WHERE object = $object),
 merged AS (
   SELECT child_id AS row_id, arg_max(object_id, modified_date) AS survivor
   FROM modification_records WHERE event_name = 'MergeRecords' GROUP BY child_id),
@@ -22,7 +22,7 @@ proven AS (
   JOIN missing USING (row_id)
   LEFT JOIN restored USING (row_id)
   WHERE (restored.at IS NULL OR ended.at >= restored.at)
-    AND coalesce(ended.read_at >= missing.seen_at, true)
+    AND coalesce(ended.reading >= missing.seen, true)
   UNION
   -- What a field names takes the row with it; of parents that lists name, all must be gone.
   SELECT edge.row_id
@@ -31,8 +31,8 @@ proven AS (
   LEFT JOIN row_state AS parent ON parent.object = edge.parent_object AND parent.row_id = edge.parent_id
   WHERE edge.object = $object AND edge.parent_id IS NOT NULL
   GROUP BY edge.row_id
-  HAVING bool_or(coalesce(edge.by_field::BOOLEAN AND parent.state = 'deleted' AND parent.read_at >= missing.seen_at, false))
-      OR bool_and(coalesce(parent.state = 'deleted' AND parent.read_at >= missing.seen_at, false)))
+  HAVING bool_or(coalesce(edge.by_field::BOOLEAN AND parent.state = 'deleted' AND parent.reading >= missing.seen, false))
+      OR bool_and(coalesce(parent.state = 'deleted' AND parent.reading >= missing.seen, false)))
 SELECT missing.row_id, missing.was,
        CASE WHEN proven.row_id IS NULL THEN 'lost' ELSE 'deleted' END AS state,
        merged.survivor

@@ -7,4 +7,4 @@ SELECT coalesce(counted.row_id, known.row_id),
 FROM counted
 FULL JOIN known ON known.row_id = counted.row_id
 WHERE (known.row_id IS NULL OR counted.row_id IS NULL OR known.ModId IS DISTINCT FROM counted.mod_id)
-  AND (known._read_at IS NULL OR known._read_at <= $read_at)
+  AND (known._reading IS NULL OR known._reading <= $reading)

@@ -20,12 +20,22 @@ EDITS: dict[str, list[tuple[str, list[str | None]]]] = {
 }
 
 
-class RandomChanges:
-    """``step`` makes one change; the kinds are those of the issue: edits, creates, deletes, restores, links, merges."""
+LINK_NAMES = ["Contact", "ContactRole", "AccountContact"]
+"""What an account's event may call the contact that was linked or unlinked."""
+MERGE_NAMES = ["merge", "update_and_delete"]
 
-    def __init__(self, system: System, seed: int, silent_share: float = 0.0, late_share: float = 0.0) -> None:
+
+class RandomChanges:
+    """``step`` makes one change: an edit, create, delete, restore, link, merge, realignment or new parent.
+
+    So often does the CRM tell nothing of it (``silent_share``), tell it late, or under another name.
+    """
+
+    def __init__(
+        self, system: System, seed: int, silent_share: float = 0.0, late_share: float = 0.0, renamed_share: float = 0.0
+    ) -> None:
         self.system, self.rng = system, random.Random(seed)
-        self.silent_share, self.late_share = silent_share, late_share
+        self.silent_share, self.late_share, self.renamed_share = silent_share, late_share, renamed_share
         self.territories = [t["id"] for t in system.http.get(self._url("summary")).json()["territories"]]
         self.deleted: list[tuple[str, str]] = []
 
@@ -74,7 +84,12 @@ class RandomChanges:
         sides = self.rng.choice(["both", "contact", "account"]) if self._tells() else "none"
         self.system.http.post(
             self._url("link"),
-            json={"contact": self._any("contact"), "account": self._any("account"), "sides": sides},
+            json={
+                "contact": self._any("contact"),
+                "account": self._any("account"),
+                "sides": sides,
+                **self._link_named(),
+            },
         )
 
     def _unlink(self) -> None:
@@ -83,14 +98,24 @@ class RandomChanges:
         sides = self.rng.choice(["both", "contact", "account"]) if self._tells() else "none"
         self.system.http.post(
             self._url("unlink"),
-            json={"contact": contact["Id"], "account": self.rng.choice(contact["accounts"]), "sides": sides},
+            json={
+                "contact": contact["Id"],
+                "account": self.rng.choice(contact["accounts"]),
+                "sides": sides,
+                **self._link_named(),
+            },
         )
 
     def _merge(self) -> None:
         name = self.rng.choice(["account", "contact"])
         survivor, duplicate = self.rng.sample(Oracle(self.system).ids(name), 2)
         self.system.control(
-            "merge", object=SERVICES[name], survivor=survivor, duplicate=duplicate, events=self._tells()
+            "merge",
+            object=SERVICES[name],
+            survivor=survivor,
+            duplicate=duplicate,
+            events=self._tells(),
+            **({"told_as": self.rng.choice(MERGE_NAMES)} if self._renames() else {}),
         )
 
     def _realign(self) -> None:
@@ -113,6 +138,14 @@ class RandomChanges:
     def _tells(self) -> bool:
         """Whether the CRM writes events about this change."""
         return self.rng.random() >= self.silent_share
+
+    def _renames(self) -> bool:
+        return self.renamed_share > 0 and self.rng.random() < self.renamed_share
+
+    def _link_named(self) -> dict[str, Any]:
+        if not self._renames():
+            return {}
+        return {"told_as": self.rng.choice(LINK_NAMES), "by_link_row": self.rng.random() < 0.5}
 
     def _any(self, name: str) -> str:
         return str(self.rng.choice(sorted(record["Id"] for record in self.system.records(SERVICES[name]))))

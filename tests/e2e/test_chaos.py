@@ -34,9 +34,27 @@ RUNS_PER_PERIOD = 4
 KILL_AFTER_SECONDS = (0.2, 8.0)
 """A run that meets no fault takes one or two; one that pauses before its retries, longer."""
 SHORT = {"seconds": 1, "megabytes": 70}
+DAMAGED_SHARE = 0.05
+"""Of the steps, with one more damaged row."""
+DAMAGED_VALUES = [
+    ("Opportunity", "CloseDate", "31/31/2026"),
+    ("Opportunity", "Revenue", "n/a"),
+    ("Account", "ModifiedDate", ""),
+    ("ModificationTracking", "ModifiedDate", "soon"),
+    ("ModificationTracking", "EventName", ""),
+    ("ModificationTracking", "ModificationNumber", "1.0000000"),
+]
+NEWEST_EVENTS = 20
 OPERATIONS_PER_STEP = 15
 """The budget: what all runs together may cost the company's allotment, killed and failed ones included."""
-OPERATIONS = ["*", "AccountQueryPage", "ContactQueryPage", "ModificationTrackingQueryPage", "OrderQueryPage"]
+OPERATIONS = [
+    "*",
+    "GetServerTime",
+    "AccountQueryPage",
+    "ContactQueryPage",
+    "ModificationTrackingQueryPage",
+    "OrderQueryPage",
+]
 
 
 def test_faults_kills_late_and_missing_events_lose_no_row(
@@ -47,7 +65,7 @@ def test_faults_kills_late_and_missing_events_lose_no_row(
     rng = random.Random(e2e_seed)
     with running_system(tmp_path) as system:
         system.start_crm(accounts=120, territories=4, seed=e2e_seed)
-        changes = RandomChanges(system, e2e_seed, silent_share=0.25, late_share=0.2)
+        changes = RandomChanges(system, e2e_seed, silent_share=0.25, late_share=0.2, renamed_share=0.3)
         system.run_job("full_load")
         loaded = system.operations()
         system.start_service()
@@ -65,7 +83,9 @@ def stormy(system: System, changes: RandomChanges, devices: list[ScopedDevice], 
     """Changes, told and untold, with runs among them that meet faults or are killed; they may fail, never lie."""
     for step in range(steps):
         changes.step()
-        system.control("clock", advance_seconds=rng.choice([0, 1, 2, 30, 400]))
+        system.control("clock", advance_seconds=rng.choice([0, 1, 2, 30, 400, 400, -900]))
+        if rng.random() < DAMAGED_SHARE:
+            damage_row(system, rng)
         if step % max(1, steps // RUNS_PER_PERIOD) == 0:
             for _ in range(rng.randint(0, 3)):
                 order_fault(system, rng)
@@ -75,6 +95,19 @@ def stormy(system: System, changes: RandomChanges, devices: list[ScopedDevice], 
                 system.start_job("sync").wait(timeout=JOB_SECONDS)
             for device, _ in devices:
                 device.poll(system.http, limit=rng.choice([10, 1000]))
+
+
+def damage_row(system: System, rng: random.Random) -> None:
+    """A row, or an event of the log, that spoils each answer it is in until the period's end."""
+    how = rng.choice(["escape", "control", "value"])
+    if how == "value":
+        service, field, text = rng.choice(DAMAGED_VALUES)
+    else:
+        service, field, text = rng.choice(["Account", "Contact", "Order"]), None, ""
+    records = sorted(system.records(service), key=lambda record: str(record["ModifiedDate"]))
+    row_id = rng.choice(records[-NEWEST_EVENTS:] if service == "ModificationTracking" else records)["Id"]
+    spoiled = {"field": field, "text": text} if field else {}
+    system.control("damage", id=row_id, how=how, **spoiled)
 
 
 def order_fault(system: System, rng: random.Random) -> None:
@@ -89,6 +122,7 @@ def quiet(system: System, devices: list[ScopedDevice], home: Path) -> None:
     """The faults end; a census finds what the CRM never told."""
     answer = system.http.delete(f"http://127.0.0.1:{system.crm_port}/control/faults")
     assert answer.status_code == 200, answer.text
+    system.control("damage", lifted=True)
     system.control("clock", advance_seconds=3)
     truth = Oracle(system)
     system.run_job("census")

@@ -98,7 +98,7 @@ def test_quarantined_rows_are_listed_with_the_reason() -> None:
     with duckdb.connect() as connection:
         connection.execute(QUARANTINE.ddl)
         connection.execute(
-            "INSERT INTO quarantine VALUES"
+            "INSERT INTO quarantine (object, row_id, field, reason, seen_at) VALUES"
             " ('contact', '1-C', 'LastUpdated', 'no date', TIMESTAMP '2026-11-24 06:00:00'),"
             " ('account', '1-A', 'AnnualRevenue', 'no decimal', TIMESTAMP '2026-11-24 06:00:01')"
         )

@@ -111,7 +111,9 @@ def test_digests_follow_the_published_definition(warehouse: duckdb.DuckDBPyConne
 
 def test_pending_reads_prevent_a_publication(warehouse: duckdb.DuckDBPyConnection) -> None:
     put(warehouse, "account", "A", TerritoryId="T1")
-    warehouse.execute("INSERT INTO read_requests VALUES ('account', 'id', '', 'B', 'x', ?, 0)", [NOW])
+    warehouse.execute(
+        "INSERT INTO read_requests (object, kind, value, requested_at) VALUES ('account', 'id', 'B', ?)", [NOW]
+    )
     with pytest.raises(ReadsPendingError, match="1 reads"):
         derive(warehouse, CATALOG, as_of=NOW, now=NOW, guard=NO_GUARD)
     assert warehouse.execute("SELECT count(*) FROM publication").fetchone() == (0,)

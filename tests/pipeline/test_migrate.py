@@ -23,7 +23,7 @@ from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.replicate import replicate
 from orchestration.pipeline.snapshots import Batch, merge_batch
 from orchestration.pipeline.verify import differences
-from orchestration.pipeline.warehouse import open_warehouse, transaction, utc_now, write_state
+from orchestration.pipeline.warehouse import begin_reading, open_warehouse, transaction, utc_now, write_state
 from tests.pipeline.snapshot_rows import NO_GUARD
 from tests.pipeline.store_tables import store_equals
 
@@ -66,7 +66,7 @@ class Pipeline:
             read.append(Row(raw["Id"], values, {}, {key: value for key, value in raw.items() if key != "Id"}))
         with self.open(catalog) as connection, transaction(connection):
             write_state(connection, "watermark", NOW.isoformat())
-            merge_batch(connection, catalog, obj, Batch(utc_now(), read))
+            merge_batch(connection, catalog, obj, Batch(begin_reading(connection), utc_now(), read))
             if settle:
                 connection.execute("DELETE FROM read_requests")
 

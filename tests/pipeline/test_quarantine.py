@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from orchestration.crm.client import Found
 from orchestration.crm.queries import Shape
@@ -16,11 +17,11 @@ class PoisonedCrm(FakeCrm):
 
     poison: str | None = None
 
-    def read_ids(self, obj: Shape, ids: Iterable[str]) -> Found:
+    def read_ids(self, obj: Shape, ids: Iterable[str], witnesses: Sequence[str] = ()) -> Found:
         wanted = list(ids)
-        found = super().read_ids(obj, [row_id for row_id in wanted if row_id != self.poison])
+        found = super().read_ids(obj, [row_id for row_id in wanted if row_id != self.poison], witnesses)
         aside = [Defect(obj.name, self.poison, "(whole row)", "unreadable")] if self.poison in wanted else []
-        return Found(found.rows, aside)
+        return replace(found, quarantined=aside)
 
 
 def test_a_sweep_reads_again_what_is_in_quarantine_until_it_can_be_read(bench: Bench) -> None:
