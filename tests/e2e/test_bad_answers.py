@@ -97,6 +97,91 @@ def test_a_damaged_event_has_its_row_read(system: System, field: str, text: str)
     system.control("damage", lifted=True)
 
 
+def device_of(system: System, *territories: str) -> Device:
+    return Device("d", system.service, "/v1/delta", system.token(*territories))
+
+
+def expect_served(system: System, device: Device, *territories: str) -> None:
+    system.wait_served()
+    device.poll(system.http, limit=1000)
+    device.expect(Oracle(system).view(set(territories)))
+
+
+@pytest.mark.parametrize("by_link_row", [False, True])
+@pytest.mark.parametrize("called", ["ContactRole", "AccountContact"])
+def test_the_end_of_a_link_is_understood_by_whatever_name_it_is_told(
+    system: System, called: str, by_link_row: bool
+) -> None:
+    territory_of = {r["Id"]: r["TerritoryId"] for r in system.records("Account")}
+    contact, account = next(
+        (r["Id"], account)
+        for r in system.records("Contact")
+        for account in r["accounts"]
+        if account != r["AccountId"] and territory_of[account] not in (None, territory_of.get(r["AccountId"]))
+    )
+    territory = str(territory_of[account])
+    device = device_of(system, territory)
+    expect_served(system, device, territory)
+    ends = {"contact": contact, "account": account, "sides": "account", "told_as": called, "by_link_row": by_link_row}
+    system.control("unlink", **ends)
+    system.control("clock", advance_seconds=3)
+    system.run_job("sync")
+    expect_served(system, device, territory)
+    # That a new link is there, its contact's id says; the id of a row that is new, too, says nothing yet.
+    system.control("link", **ends | {"by_link_row": False})
+    system.control("clock", advance_seconds=3)
+    system.run_job("sync")
+    expect_served(system, device, territory)
+
+
+@pytest.mark.parametrize("header", ["Sync-Published", "Sync-As-Of"])
+def test_a_time_that_the_service_gave_is_a_cursor_that_loses_nothing(system: System, header: str) -> None:
+    territory = next(str(r["TerritoryId"]) for r in system.records("Account") if r["TerritoryId"])
+    fields = {"AccountName": "New", "TerritoryId": territory}
+    new = system.control("insert", object="Account", fields=fields)["touched"]["Account"][0]
+    reverted = next(r for r in system.records("Account") if r["TerritoryId"] == territory and r["Id"] != new)
+    edit(system, reverted["Id"], "for a short time")
+    system.control("clock", advance_seconds=3)
+    system.run_job("sync")
+    system.wait_served()
+    device = device_of(system, territory)
+    device.poll(system.http, limit=1000)
+    authorization = {"Authorization": f"Bearer {device.token}"}
+    answer = system.http.get(f"{system.service}/v1/delta", params={"since": device.cursor}, headers=authorization)
+    system.control("delete", object="Account", id=new)
+    edit(system, reverted["Id"], str(reverted["Status"]))
+    system.control("clock", advance_seconds=3)
+    system.run_job("sync")
+    system.wait_served()
+    told = system.http.get(
+        f"{system.service}/v1/delta", params={"since": answer.headers[header]}, headers=authorization
+    ).json()["account"]
+    assert new in {row["rowId"] for row in told["deleted"]}
+    shown = {row["accountId"]: row["status"] for row in told["insert"] + told["update"]}
+    assert shown[reverted["Id"]] == reverted["Status"]
+
+
+def test_an_event_that_is_stamped_an_hour_ahead_is_read_at_once(system: System) -> None:
+    account = next(r["Id"] for r in system.records("Account") if r["TerritoryId"])
+    system.control("clock", event_offset_seconds=3600)
+    edit(system, account, "told ahead of time")
+    system.control("clock", event_offset_seconds=0, advance_seconds=3)
+    system.run_job("sync")
+    assert status_on_a_device(system, account) == "told ahead of time"
+
+
+def test_entries_of_the_deleted_items_list_that_say_too_little_cost_nothing_and_hide_nothing(system: System) -> None:
+    gone, here = [r for r in system.records("Account") if r["TerritoryId"]][:2]
+    device = device_of(system, *{str(gone["TerritoryId"]), str(here["TerritoryId"])})
+    system.control("deleted-items", type="Gadget", object_id=here["Id"])
+    system.control("delete", object="Account", id=gone["Id"], events="none")
+    system.control("deleted-items", type="Account", object_id=gone["Id"], shown_date="yesterday")
+    system.control("clock", advance_seconds=3)
+    system.run_job("sync")
+    expect_served(system, device, *{str(gone["TerritoryId"]), str(here["TerritoryId"])})
+    assert here["Id"] in device.rows["account"]
+
+
 @pytest.mark.parametrize("code", ["SBL-DBC-00112", "SBL-EAI-04376"])
 @pytest.mark.parametrize("operation", ["AccountQueryPage", "DeletedItemQueryPage"])
 def test_one_fault_at_the_smallest_size_fails_no_run(system: System, operation: str, code: str) -> None:
