@@ -78,14 +78,14 @@ def derive(
 def read_as_of(connection: duckdb.DuckDBPyConnection) -> datetime:
     """Everything that changed in the CRM before this has been read; UTC without zone. Raises :class:`NothingReadError`.
 
-    That is the watermark; but while the CRM owes us a sound answer, what was said last.
+    That is the watermark. While a read has no sound answer yet, it is the time of the last publication instead.
     """
     watermark = read_state(connection, "watermark")
     if watermark is None:
         raise NothingReadError("Nothing has been read from the CRM yet. Run the job full_load.")
-    owed = scalar(connection, f"SELECT count(*) FROM read_requests WHERE NOT ({TO_BE_READ})")
-    said = read_state(connection, "as_of") if owed else None
-    return datetime.fromisoformat(said or watermark)
+    unanswered = scalar(connection, f"SELECT count(*) FROM read_requests WHERE NOT ({TO_BE_READ})")
+    published = read_state(connection, "as_of") if unanswered else None
+    return datetime.fromisoformat(published or watermark)
 
 
 def _derive_content(connection: duckdb.DuckDBPyConnection, catalog: Catalog, seq: int, now: datetime) -> int:

@@ -36,7 +36,7 @@ def waiting(pipeline: GuardedPipeline) -> set[str]:
     return {str(row[0]) for row in pipeline.query("SELECT value FROM read_requests WHERE kind = 'id'")}
 
 
-def said_as_of(pipeline: GuardedPipeline) -> str:
+def published_as_of(pipeline: GuardedPipeline) -> str:
     """Up to when all changes are in, as devices are told."""
     return str(pipeline.query("SELECT value FROM state WHERE name = 'as_of'")[0][0])
 
@@ -60,19 +60,19 @@ def test_rows_without_a_sound_answer_keep_their_content_and_block_nobody(pipelin
     edit(pipeline, EIGHT, "edited")
     pipeline.put("Order", "O-T2-00", OrderNumber="7")
     pipeline.crm.hidden = set(pipeline.crm.tables["Account"])
-    before = said_as_of(pipeline)
+    before = published_as_of(pipeline)
     published = pipeline.run()
     assert published is not None
     assert (published.updated, published.deleted) == (1, 0)
     # Not all that changed until now has been read, and nobody is told so.
-    assert said_as_of(pipeline) == before
+    assert published_as_of(pipeline) == before
     assert waiting(pipeline) == set(EIGHT)
     assert pipeline.visible("T1") == set(accounts("T1", range(20)))
     pipeline.crm.hidden = set()
     published = pipeline.run()
     assert published is not None
     assert published.updated == len(EIGHT)
-    assert said_as_of(pipeline) > before
+    assert published_as_of(pipeline) > before
     assert waiting(pipeline) == set()
 
 
