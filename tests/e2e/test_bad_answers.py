@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.steps import NO_GUARD
-from tests.e2e.system import System, running_system
+from tests.e2e.system import System
 from tests.ui.desk import Desk
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("home"), **NO_GUARD) as made:
-        made.start_crm(accounts=60, territories=3, seed=5)
-        made.run_job("full_load")
-        made.start_service()
-        made.wait_published()
-        yield made
 
 
 def accounts(system: System) -> list[str]:

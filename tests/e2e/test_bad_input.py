@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jwt
@@ -11,21 +10,11 @@ import pytest
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.steps import NO_GUARD, sync
-from tests.e2e.system import AUDIENCE, PROJECT, SECRET, System, running_system
+from tests.e2e.steps import sync
+from tests.e2e.system import AUDIENCE, PROJECT, SECRET, System
 from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("home"), **NO_GUARD) as made:
-        made.start_crm(accounts=60, territories=3, seed=5)
-        made.run_job("full_load")
-        made.start_service()
-        made.wait_published()
-        yield made
 
 
 def refused_sign_ins(system: System) -> int:

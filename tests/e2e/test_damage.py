@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,9 @@ import pytest
 from tests.damage import DAMAGES
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.steps import NO_GUARD
 from tests.e2e.system import PROJECT, System, running_system
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("home"), **NO_GUARD) as made:
-        made.start_crm(accounts=60, territories=3, seed=5)
-        made.run_job("full_load")
-        made.start_service()
-        made.wait_published()
-        yield made
 
 
 def a_territory(system: System) -> str:

@@ -15,13 +15,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    with running_system(tmp_path, **NO_GUARD) as made:
-        made.start_crm(accounts=60, territories=3, seed=5)
-        made.run_job("full_load")
-        made.start_service()
-        made.wait_published()
-        yield made
+def system(fresh_system: System) -> System:
+    """One for each test: they count what devices and the CRM were asked for."""
+    return fresh_system
 
 
 def test_one_empty_answer_to_a_query_by_id_costs_no_device_a_row(system: System) -> None:
