@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# One worker more than there are cores, since many tests wait. A file's tests stay with one worker: they share servers.
-WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+# Two workers more than there are cores, since many tests wait. A file's tests stay with one worker: they share servers.
+WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 2)")
 ON_ALL_CORES := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test check test-distributed soak laws lint format lock bench pictures wheelhouse clean
