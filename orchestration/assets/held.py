@@ -90,16 +90,15 @@ def _held_table(held: list[HeldTerritory]) -> dg.MetadataValue:
 def _sample_table(held: list[HeldTerritory]) -> dg.MetadataValue:
     links = ServiceLinks.from_environment()
     return table(
-        "territory|object|row|name|all about it",
+        "territory|object|row|all about it",
         [
             (
                 one.name or one.territory,
                 obj,
                 links.explain(row_id, one.territory, obj, row_id),
-                name or "",
                 f"`python -m orchestration.inspect history {obj} {row_id}`",
             )
             for one in held
-            for obj, row_id, name in one.sample
+            for obj, row_id, _ in one.sample
         ],
     )
