@@ -36,6 +36,8 @@ KILL_AFTER_SECONDS = (0.2, 8.0)
 SHORT = {"seconds": 1, "megabytes": 70}
 DAMAGED_SHARE = 0.05
 """Of the steps, with one more damaged row."""
+UNKNOWN_DELETION_SHARE = 0.03
+"""Of the steps, with an entry of the Deleted Items list whose type nobody knows, and which names a live row."""
 DAMAGED_VALUES = [
     ("Opportunity", "CloseDate", "31/31/2026"),
     ("Opportunity", "Revenue", "n/a"),
@@ -86,6 +88,9 @@ def stormy(system: System, changes: RandomChanges, devices: list[ScopedDevice], 
         system.control("clock", advance_seconds=rng.choice([0, 1, 2, 30, 400, 400, -900]))
         if rng.random() < DAMAGED_SHARE:
             damage_row(system, rng)
+        if rng.random() < UNKNOWN_DELETION_SHARE:
+            row_id = rng.choice(Oracle(system).ids("account"))
+            system.control("deleted-items", type="Gadget", object_id=row_id)
         if step % max(1, steps // RUNS_PER_PERIOD) == 0:
             for _ in range(rng.randint(0, 3)):
                 order_fault(system, rng)
