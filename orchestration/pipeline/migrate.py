@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog, CatalogObject, FieldType
 from orchestration.crm.values import CONVERTERS
+from orchestration.pipeline.attached import another_connection
 from orchestration.pipeline.readings import newest_reading
 from orchestration.pipeline.schema import DOUBTFUL, PRESENT, VANISHED, Table, link_table, quoted, snapshot_table
 
@@ -239,7 +240,7 @@ def _convert(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, fields: 
 
 
 def _newest_payloads(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> Iterator[list[tuple[str, str]]]:
-    with connection.cursor() as cursor:
+    with another_connection(connection) as cursor:
         # Not what this transaction has changed.
         cursor.execute(
             "SELECT row_id, arg_max(payload, read_at) FROM raw_payloads WHERE object = ? GROUP BY row_id", [obj.name]

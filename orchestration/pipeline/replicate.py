@@ -17,6 +17,7 @@ from delta_service.store import changes
 from delta_service.store.errors import ChangeSetError, StoreDamagedError
 from delta_service.store.writer import DeltaStoreWriter
 from orchestration.catalog import Catalog
+from orchestration.pipeline.attached import another_connection
 from orchestration.pipeline.migrate import retired_objects
 from orchestration.pipeline.warehouse import newest_seq, read_state, statement
 
@@ -58,7 +59,7 @@ def _follow(
     applied = 0
     # A full copy asks nothing of the store, which may be damaged.
     if full_copy or _needs_full_copy(connection, writer, identity, newest):
-        with connection.cursor() as cursor:
+        with another_connection(connection) as cursor:
             writer.replace(_full_copy(cursor, identity))
         full_copy = True
     else:
@@ -154,7 +155,7 @@ def served_territories(connection: duckdb.DuckDBPyConnection) -> list[tuple[str,
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
     """Rows of a query as tuples, some at a time, on a cursor of its own so that several may be open."""
-    return _fetched(connection.cursor(), sql, parameters)
+    return _fetched(another_connection(connection), sql, parameters)
 
 
 def _fetched(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +18,7 @@ from typing import IO, Any
 import duckdb
 
 from orchestration.catalog import Catalog
+from orchestration.pipeline.attached import ATTACHED_AS, another_connection
 from orchestration.pipeline.migrate import add_missing_columns, follow_catalog
 from orchestration.pipeline.migration import set_aside_held_publication
 from orchestration.pipeline.readings import newest_reading, number_old_readings
@@ -37,7 +38,6 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # makes it durable. Opening after a kill replays that at about 160 MB a second.
     "checkpoint_threshold": "1GB",
 }
-
 
 # How DuckDB tells who holds a file: the program, and its process id.
 _LOCKED_BY = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
@@ -73,13 +73,43 @@ def open_warehouse(path: Path, catalog: Catalog, wait_seconds: float) -> Iterato
     deadline = time.monotonic() + wait_seconds
     with storage_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path, wait_seconds):
-            connection = connect(path, wait_seconds, deadline, config=CONFIG)
-            try:
-                _bring_to_shape(connection, catalog)
-                yield connection
-            finally:
-                connection.close()
+        with locked(path, wait_seconds), _attached(path, wait_seconds, deadline) as connection:
+            _bring_to_shape(connection, catalog)
+            yield connection
+
+
+@contextmanager
+def _attached(path: Path, wait_seconds: float, deadline: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The file as the default database of a connection; detached, and so free for others, at the end."""
+    engine = _engine(path)
+    name = str(path).replace("'", "''")
+    _when_free(lambda: engine.execute(f"ATTACH '{name}' AS {ATTACHED_AS}"), wait_seconds, deadline)
+    connection = another_connection(engine)
+    try:
+        yield connection
+    finally:
+        connection.close()
+        try:
+            engine.execute(f"DETACH {ATTACHED_AS}")
+        except duckdb.Error:
+            # After a fatal error, as on a full disk, an engine is of no more use.
+            del _engines[os.getpid()]
+            engine.close()
+            raise
+
+
+_engines: dict[int, tuple[Path, duckdb.DuckDBPyConnection]] = {}
+"""By process, since a forked one cannot use, and must not end, what it has from its parent; of the newest warehouse."""
+
+
+def _engine(path: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB without a database, kept for the next time: starting it takes three times as long as opening a file."""
+    kept = _engines.get(os.getpid())
+    if kept is None or kept[0] != path:
+        # What does not fit into memory is written beside the warehouse.
+        kept = path, duckdb.connect(config={**CONFIG, "temp_directory": f"{path}.tmp"})
+        _engines[os.getpid()] = kept
+    return kept[1]
 
 
 def connect(path: Path, wait_seconds: float, deadline: float, **options: Any) -> duckdb.DuckDBPyConnection:
@@ -87,9 +117,15 @@ def connect(path: Path, wait_seconds: float, deadline: float, **options: Any) ->
 
     ``deadline``: monotonic seconds; ``wait_seconds`` is what the message says.
     """
+    return _when_free(lambda: duckdb.connect(str(path), **options), wait_seconds, deadline)
+
+
+def _when_free(
+    open_file: Callable[[], duckdb.DuckDBPyConnection], wait_seconds: float, deadline: float
+) -> duckdb.DuckDBPyConnection:
     while True:
         try:
-            return duckdb.connect(str(path), **options)
+            return open_file()
         except duckdb.IOException as error:
             holder = _LOCKED_BY.search(str(error))
             if holder is None:
