@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
 from tests.e2e.oracle import Oracle
-from tests.e2e.system import PROJECT, System, running_system
+from tests.e2e.steps import loaded_system
+from tests.e2e.system import PROJECT, System
 from tests.waiting import wait_until
 
 CHROMIUM = shutil.which("chromium")
@@ -28,11 +29,7 @@ PATIENCE_MS = 30_000
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("home")) as made:
-        made.start_crm(accounts=150, territories=3, seed=9)
-        made.run_job("full_load")
-        made.start_service()
-        made.wait_published()
+    with loaded_system(tmp_path_factory.mktemp("home"), accounts=150, territories=3, seed=9) as made:
         yield made
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -21,6 +23,17 @@ NO_GUARD = {"DELTA_GUARD_MIN_ROWS": "1000000"}
 
 ScopedDevice = tuple[Device, set[str]]
 """A device, and the territories that its token names."""
+
+
+@contextmanager
+def loaded_system(home: Path, accounts: int, territories: int, seed: int, **environment: str) -> Iterator[System]:
+    """A running system whose service serves what a full load has read."""
+    with running_system(home, **environment) as system:
+        system.start_crm(accounts=accounts, territories=territories, seed=seed)
+        system.run_job("full_load")
+        system.start_service()
+        system.wait_published()
+        yield system
 
 
 def sync(system: System) -> Oracle:

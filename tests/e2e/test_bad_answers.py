@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
+from tests.e2e.steps import poll_and_expect
 from tests.e2e.system import System
 from tests.ui.desk import Desk
 from tests.waiting import wait_until
@@ -89,12 +90,6 @@ def device_of(system: System, *territories: str) -> Device:
     return Device("d", system.service, "/v1/delta", system.token(*territories))
 
 
-def expect_served(system: System, device: Device, *territories: str) -> None:
-    system.wait_served()
-    device.poll(system.http, limit=1000)
-    device.expect(Oracle(system).view(set(territories)))
-
-
 @pytest.mark.parametrize("by_link_row", [False, True])
 @pytest.mark.parametrize("called", ["ContactRole", "AccountContact"])
 def test_the_end_of_a_link_is_understood_by_whatever_name_it_is_told(
@@ -109,17 +104,17 @@ def test_the_end_of_a_link_is_understood_by_whatever_name_it_is_told(
     )
     territory = str(territory_of[account])
     device = device_of(system, territory)
-    expect_served(system, device, territory)
+    poll_and_expect(system, [(device, {territory})], Oracle(system), limit=1000)
     ends = {"contact": contact, "account": account, "sides": "account", "told_as": called, "by_link_row": by_link_row}
     system.control("unlink", **ends)
     system.control("clock", advance_seconds=3)
     system.run_job("sync")
-    expect_served(system, device, territory)
+    poll_and_expect(system, [(device, {territory})], Oracle(system), limit=1000)
     # That a new link is there, its contact's id says; the id of a row that is new, too, says nothing yet.
     system.control("link", **ends | {"by_link_row": False})
     system.control("clock", advance_seconds=3)
     system.run_job("sync")
-    expect_served(system, device, territory)
+    poll_and_expect(system, [(device, {territory})], Oracle(system), limit=1000)
 
 
 @pytest.mark.parametrize("header", ["Sync-Published", "Sync-As-Of"])
@@ -160,13 +155,14 @@ def test_an_event_that_is_stamped_an_hour_ahead_is_read_at_once(system: System) 
 
 def test_entries_of_the_deleted_items_list_that_say_too_little_cost_nothing_and_hide_nothing(system: System) -> None:
     gone, here = [r for r in system.records("Account") if r["TerritoryId"]][:2]
-    device = device_of(system, *{str(gone["TerritoryId"]), str(here["TerritoryId"])})
+    scope = {str(gone["TerritoryId"]), str(here["TerritoryId"])}
+    device = device_of(system, *scope)
     system.control("deleted-items", type="Gadget", object_id=here["Id"])
     system.control("delete", object="Account", id=gone["Id"], events="none")
     system.control("deleted-items", type="Account", object_id=gone["Id"], shown_date="yesterday")
     system.control("clock", advance_seconds=3)
     system.run_job("sync")
-    expect_served(system, device, *{str(gone["TerritoryId"]), str(here["TerritoryId"])})
+    poll_and_expect(system, [(device, scope)], Oracle(system), limit=1000)
     assert here["Id"] in device.rows["account"]
 
 

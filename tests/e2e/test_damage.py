@@ -11,7 +11,8 @@ import pytest
 from tests.damage import DAMAGES
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.system import PROJECT, System, running_system
+from tests.e2e.steps import loaded_system
+from tests.e2e.system import PROJECT, System
 
 pytestmark = pytest.mark.e2e
 
@@ -78,11 +79,7 @@ def test_a_service_that_starts_without_a_usable_store_serves_once_it_is_mended(s
 
 
 def test_an_object_taken_out_of_the_catalog_leaves_the_devices_and_comes_back(tmp_path: Path) -> None:
-    with running_system(tmp_path) as system:
-        system.start_crm(accounts=60, territories=3, seed=6)
-        system.run_job("full_load")
-        system.start_service()
-        system.wait_published()
+    with loaded_system(tmp_path, accounts=60, territories=3, seed=6) as system:
         territory = a_territory(system)
         device = device_of(system, territory, "device")
         device.poll(system.http, limit=100)

@@ -16,8 +16,8 @@ from orchestration.catalog import load_catalog
 from orchestration.pipeline.warehouse import open_warehouse, scalar
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.steps import check_recompute, job_config, kill_after
-from tests.e2e.system import System, running_system
+from tests.e2e.steps import check_recompute, job_config, kill_after, loaded_system
+from tests.e2e.system import System
 
 pytestmark = pytest.mark.e2e
 
@@ -85,11 +85,7 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with running_system(tmp_path_factory.mktemp("home")) as system:
-        system.start_crm(accounts=300, territories=TERRITORIES, seed=31)
-        system.run_job("full_load")
-        system.start_service()
-        system.wait_published()
+    with loaded_system(tmp_path_factory.mktemp("home"), accounts=300, territories=TERRITORIES, seed=31) as system:
         made = Guarded(system)
         made.expect(*made.territories)
         yield made

@@ -10,8 +10,8 @@ import pytest
 
 from tests.e2e.device import Device
 from tests.e2e.oracle import Oracle
-from tests.e2e.steps import check_recompute, job_config
-from tests.e2e.system import System, running_system
+from tests.e2e.steps import check_recompute, job_config, loaded_system
+from tests.e2e.system import System
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -19,11 +19,9 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("home"), DELTA_GUARD_MIN_ROWS="100000") as made:
-        made.start_crm(accounts=120, territories=4, seed=21)
-        made.run_job("full_load")
-        made.start_service()
-        made.wait_published()
+    with loaded_system(
+        tmp_path_factory.mktemp("home"), accounts=120, territories=4, seed=21, DELTA_GUARD_MIN_ROWS="100000"
+    ) as made:
         yield made
 
 

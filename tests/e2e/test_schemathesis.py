@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import BIN, running_system
+from tests.e2e.steps import loaded_system
+from tests.e2e.system import BIN
 
 pytestmark = pytest.mark.e2e
 
@@ -16,11 +17,7 @@ EXAMPLES = 15
 
 
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
-    with running_system(tmp_path) as system:
-        system.start_crm(accounts=30, territories=2, seed=4)
-        system.run_job("full_load")
-        system.start_service()
-        system.wait_published()
+    with loaded_system(tmp_path, accounts=30, territories=2, seed=4) as system:
         territories = [record["Id"] for record in system.records("Territory")]
         command = [
             BIN / "schemathesis", "run", f"{system.service}/openapi.json",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from delta_service.store.changes import OPEN_SEQ
-from orchestration.catalog import Catalog, load_catalog
+from orchestration.catalog import load_catalog
 from orchestration.pipeline.derive import PublicationResult, derive, read_as_of
 from orchestration.pipeline.guard import Guard
 from orchestration.pipeline.hydrate import hydrate, hydrate_remaining
@@ -35,13 +35,13 @@ GUARD = Guard(max_share=0.3, min_rows=5)
 class GuardedPipeline:
     """Territories T1, T2 and T3, each with accounts ``<territory>-<n>``; an order ``O-<account>`` hangs on each."""
 
-    def __init__(self, home: Path, guard: Guard = GUARD, catalog: Catalog = CATALOG, *, copied: bool = True) -> None:
-        """A copy of one that has loaded everything, unless it is made for that or has a catalog of its own."""
-        self.settings, self.guard, self.catalog = PipelineSettings(home), guard, catalog
+    def __init__(self, home: Path, guard: Guard = GUARD, *, copied: bool = True) -> None:
+        """A copy of one that has loaded everything, unless it is made to be that one."""
+        self.settings, self.guard = PipelineSettings(home), guard
         self.crm = FakeCrm(START)
         self.now = utc_now()
-        self.open = OpenedOnce(self.settings.warehouse_path, catalog)
-        if copied and catalog is CATALOG:
+        self.open = OpenedOnce(self.settings.warehouse_path, CATALOG)
+        if copied:
             warehouse, crm = _loaded()
             home.mkdir(exist_ok=True)
             shutil.copy(warehouse, self.settings.warehouse_path)
@@ -92,20 +92,20 @@ class GuardedPipeline:
         self.crm.now += timedelta(minutes=1)
         crm: Any = self.crm
         with self.open():
-            poll(self.open, crm, self.catalog, self.settings, reconcile=reconcile, full_load=full_load)
+            poll(self.open, crm, CATALOG, self.settings, reconcile=reconcile, full_load=full_load)
             return self.read_and_publish()
 
     def read_and_publish(self) -> PublicationResult | None:
         crm: Any = self.crm
-        for obj in self.catalog:
-            hydrate(self.open, crm, self.catalog, obj, hold_moves=self.guard.holds_moves)
-        hydrate_remaining(self.open, crm, self.catalog, hold_moves=self.guard.holds_moves)
+        for obj in CATALOG:
+            hydrate(self.open, crm, CATALOG, obj, hold_moves=self.guard.holds_moves)
+        hydrate_remaining(self.open, crm, CATALOG, hold_moves=self.guard.holds_moves)
         return self.publish()
 
     def publish(self) -> PublicationResult | None:
         with self.open() as connection:
             as_of = read_as_of(connection)
-            result = derive(connection, self.catalog, as_of=as_of, now=self.now, guard=self.guard)
+            result = derive(connection, CATALOG, as_of=as_of, now=self.now, guard=self.guard)
             found = differences(connection)
             assert not any(found.values()), found
         return result
