@@ -99,6 +99,6 @@ def _sample_table(held: list[HeldTerritory]) -> dg.MetadataValue:
                 f"`python -m orchestration.inspect history {obj} {row_id}`",
             )
             for one in held
-            for obj, row_id, _ in one.sample
+            for obj, row_id in one.sample
         ],
     )

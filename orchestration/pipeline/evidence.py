@@ -3,6 +3,9 @@
 A reading is proven when it was read whole and names where the row is now: another known territory or parent, or a list
 that holds other known ones and lacks none that is out of sight. A blank field, an empty list, a name that nobody knows,
 or no row at all is what a lost access or a broken answer looks like too.
+
+Where a list only lacks some parents, the loss of those links alone is in doubt: the snapshot takes the reading and
+keeps these links, and the reading as it was is set aside.
 """
 
 from __future__ import annotations
@@ -51,8 +54,12 @@ def set_aside_doubtful(
         {"object": obj.name},
     )
     connection.execute(
+        "CREATE OR REPLACE TEMP TABLE left_out AS SELECT row_id FROM doubtful"
+        f" ANTI JOIN (FROM set_aside WHERE evidence = '{UNLINKED}') AS taken USING (row_id)"
+    )
+    connection.execute(
         "INSERT INTO raw_payloads SELECT $object, row_id, $read_at, _payload FROM differing"
-        " SEMI JOIN set_aside USING (row_id)",
+        " SEMI JOIN set_aside USING (row_id) SEMI JOIN left_out USING (row_id)",
         {"object": obj.name, "read_at": read_at},
     )
     _forget_content(connection, obj, "set_aside")
@@ -67,9 +74,15 @@ def set_aside_doubtful(
             f"INSERT INTO {link_table(obj, DOUBTFUL).name} SELECT row_id, list, parent_id, true FROM fresh_links"
             " SEMI JOIN set_aside USING (row_id)"
         )
-        connection.execute("DELETE FROM fresh_links WHERE row_id IN (SELECT row_id FROM doubtful)")
+        connection.execute("DELETE FROM fresh_links WHERE row_id IN (SELECT row_id FROM left_out)")
+        connection.execute(
+            "INSERT INTO fresh_links SELECT row_id, list, parent_id FROM gone_link SEMI JOIN set_aside USING (row_id)"
+            " ANTI JOIN left_out USING (row_id)"
+        )
     _note(connection, obj, read_at)
-    connection.execute("DELETE FROM differing WHERE row_id IN (SELECT row_id FROM doubtful)")
+    connection.execute("DELETE FROM differing WHERE row_id IN (SELECT row_id FROM left_out)")
+    # With links that no reading had, the row differs from each: it is compared anew whenever it is read.
+    connection.execute("UPDATE differing SET _content = NULL WHERE row_id IN (SELECT row_id FROM set_aside)")
     gone = "SELECT DISTINCT object, parent_id FROM gone_link JOIN set_aside USING (row_id) WHERE evidence = ?"
     return asked + connection.execute(gone, [UNLINKED]).fetchall()
 
@@ -124,37 +137,58 @@ def accept(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> None:
 def now_proven(obj: CatalogObject) -> str:
     """SQL: rows whose set-aside reading is proven by what was read since.
 
-    Either it named something unknown, and names nothing unknown by now; or its list lacks parents, and none of those
-    has vanished itself: a row out of sight is missing from the lists of others, too.
+    Either it named something unknown, and names nothing unknown by now; or its list lacks parents, and all of those
+    are there, or are known to be gone.
     """
     fields, links = snapshot_table(obj, DOUBTFUL).name, link_table(obj, DOUBTFUL).name
-    unknown, unseen = [], []
+    unknown = []
     for path in obj.visibility:
         link = path.link or path.book_membership
         places = f"SELECT row_id FROM snapshot.{quoted(path.through or TERRITORY)}"
         if link:
             none = f"HAVING NOT bool_or(parent_id IN ({places} WHERE {PRESENT}))"
             unknown.append(f"SELECT row_id FROM {links} WHERE list = '{link.list}' GROUP BY row_id {none}")
-            out_of_sight = f"{places} WHERE _state = 'lost'"
-            if path.through:
-                of_parents = f"(object, evidence) = ('{path.through}', '{VANISHED}')"
-                out_of_sight = f"SELECT row_id FROM doubtful_reading WHERE {of_parents}"
-            unseen.append(
-                f"SELECT row_id FROM {link_table(obj).name} AS was WHERE live AND list = '{link.list}'"
-                f" AND parent_id IN ({out_of_sight})"
-                f" AND NOT EXISTS (FROM {links} AS now WHERE (now.row_id, now.list, now.parent_id)"
-                " = (was.row_id, was.list, was.parent_id))"
-            )
         else:
             field = quoted(path.territory_field or path.field or "")
             known = f"{field} IN ({places} WHERE {PRESENT})"
             unknown.append(f"SELECT row_id FROM {fields} WHERE {field} IS NOT NULL AND NOT {known}")
-    unproven = {UNKNOWN_TARGET: unknown} | ({UNLINKED: unseen} if unseen else {})
+    unproven = {UNKNOWN_TARGET: " UNION ALL ".join(unknown)}
+    if obj.links:
+        unproven[UNLINKED] = f"SELECT row_id FROM ({_lacking_links(obj)}) WHERE out_of_sight"
     return " UNION ALL ".join(
         f"SELECT object, row_id FROM doubtful_reading WHERE (object, evidence) = ('{obj.name}', '{evidence}')"
-        f" AND row_id NOT IN ({' UNION ALL '.join(rows)})"
+        f" AND row_id NOT IN ({rows})"
         for evidence, rows in unproven.items()
     )
+
+
+def drop_proven_links(connection: duckdb.DuckDBPyConnection, obj: CatalogObject) -> None:
+    """Drop kept links to what was read since and is there, or is known to be gone: the list lacks them rightly."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE dropped AS"
+        f" SELECT row_id, place FROM ({_lacking_links(obj)}) WHERE NOT out_of_sight"
+    )
+    connection.execute(f"UPDATE {link_table(obj).name} SET live = false WHERE rowid IN (SELECT place FROM dropped)")
+    connection.execute("INSERT INTO touched SELECT DISTINCT $object, row_id FROM dropped", {"object": obj.name})
+
+
+def _lacking_links(obj: CatalogObject) -> str:
+    """SQL: links that the snapshot keeps although a list lacks them: row_id, place, and whether the parent is out of
+    sight itself, so that it would be missing from the list in any case.
+    """
+    links = []
+    for path in obj.visibility:
+        if link := path.link or path.book_membership:
+            unseen = f"SELECT row_id FROM doubtful_reading WHERE (object, evidence) = ('{path.through}', '{VANISHED}')"
+            if not path.through:
+                unseen = f"SELECT row_id FROM snapshot.{quoted(TERRITORY)} WHERE _state = 'lost'"
+            links.append(
+                f"SELECT row_id, rowid AS place, parent_id IN ({unseen}) AS out_of_sight FROM {link_table(obj).name}"
+                f" WHERE live AND list = '{link.list}' AND row_id IN (SELECT row_id FROM doubtful_reading"
+                f" WHERE (object, evidence) = ('{obj.name}', '{UNLINKED}')) AND (row_id, list, parent_id)"
+                f" NOT IN (SELECT (row_id, list, parent_id) FROM {link_table(obj, DOUBTFUL).name})"
+            )
+    return " UNION ALL ".join(links)
 
 
 def _find_doubtful(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, hold_moves: bool) -> None:
@@ -163,7 +197,8 @@ def _find_doubtful(connection: duckdb.DuckDBPyConnection, obj: CatalogObject, ho
         "CREATE OR REPLACE TEMP TABLE lost_way (row_id VARCHAR, way INTEGER, object VARCHAR, target VARCHAR)"
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE gone_link (row_id VARCHAR, way INTEGER, object VARCHAR, parent_id VARCHAR)"
+        "CREATE OR REPLACE TEMP TABLE gone_link"
+        " (row_id VARCHAR, way INTEGER, object VARCHAR, list VARCHAR, parent_id VARCHAR)"
     )
     for gone in _gone_links(obj):
         connection.execute(f"INSERT INTO gone_link {gone}")
@@ -189,7 +224,7 @@ def _gone_links(obj: CatalogObject) -> Iterator[str]:
         if link:
             there = f"(row_id, {PRESENT}) = (row_id, true)" if path.through else "_state <> 'deleted'"
             yield (
-                f"SELECT row_id, {way}, '{to}', parent_id"
+                f"SELECT row_id, {way}, '{to}', list, parent_id"
                 " FROM known_link SEMI JOIN differing USING (row_id)"
                 " SEMI JOIN (FROM known WHERE present) AS served USING (row_id)"
                 " ANTI JOIN fresh_links USING (row_id, list, parent_id)"

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from delta_service.store.changes import OPEN_SEQ
 from orchestration.catalog import Catalog
-from orchestration.pipeline.evidence import accept, now_proven
+from orchestration.pipeline.evidence import accept, drop_proven_links, now_proven
 from orchestration.pipeline.schema import MOVED, UNKNOWN_TARGET, UNLINKED, snapshot_table
 from orchestration.pipeline.visibility import derive_visibility, objects_in
 from orchestration.pipeline.warehouse import newest_seq, scalar, statement
@@ -56,9 +56,12 @@ def accept_proven(connection: duckdb.DuckDBPyConnection, catalog: Catalog) -> No
     waiting = connection.execute(
         "SELECT DISTINCT object FROM doubtful_reading WHERE evidence IN (?, ?)", [UNKNOWN_TARGET, UNLINKED]
     ).fetchall()
-    parts = [now_proven(catalog[name]) for (name,) in waiting if name in catalog]
-    if parts:
-        accept_readings(connection, catalog, " UNION ALL ".join(parts))
+    objects = [catalog[name] for (name,) in waiting if name in catalog]
+    for obj in objects:
+        if obj.links:
+            drop_proven_links(connection, obj)
+    if objects:
+        accept_readings(connection, catalog, " UNION ALL ".join(map(now_proven, objects)))
 
 
 def is_due(connection: duckdb.DuckDBPyConnection) -> bool:

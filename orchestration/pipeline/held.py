@@ -36,8 +36,8 @@ class HeldTerritory:
     reasons: tuple[tuple[str, int], ...]
     targets: str | None
     """Where the newest readings put the rows, with counts; None where they name no place."""
-    sample: Sequence[tuple[str, str, str | None]]
-    """Object, id, and a name where it is not a person's."""
+    sample: Sequence[tuple[str, str]]
+    """Object and id."""
 
     @property
     def called(self) -> str:

@@ -1,11 +1,11 @@
--- What is held in each territory: since when, how many rows of how many, why, and where the rows' newest readings put them.
+-- What is held in each territory: since when, how many rows of how many, why, and where the rows' newest readings put them
+-- (parents by id: this is shown in records of runs, which have no names of customers).
 WITH held AS (FROM held_row),
 target AS (
-  SELECT held.territory, coalesce(territory.name, row_name.name, target.target) AS name, count(DISTINCT held.row_id) AS rows
+  SELECT held.territory, coalesce(territory.name, target.target) AS name, count(DISTINCT held.row_id) AS rows
   FROM held
   JOIN doubtful_target AS target USING (object, row_id)
   LEFT JOIN territory ON territory.territory = target.target
-  LEFT JOIN row_name ON row_name.row_id = target.target
   WHERE target.target IS NOT NULL AND target.target <> held.territory
   GROUP BY ALL),
 size AS (SELECT territory, sum(rows)::BIGINT AS rows FROM territory_head WHERE to_seq = $open GROUP BY territory)
@@ -19,11 +19,9 @@ SELECT territory, any_value(known.name) AS name, min(since) AS since, count(*) A
        count(*) FILTER (evidence IS NULL) AS with_parent,
        (SELECT string_agg(name || ': ' || rows, ', ' ORDER BY rows DESC, name) FROM (
           SELECT name, rows FROM target WHERE target.territory = held.territory ORDER BY rows DESC, name LIMIT 3)) AS targets,
-       (SELECT list((object, row_id, name)) FROM (
-          SELECT shown.object, shown.row_id, row_name.name
-          FROM held AS shown LEFT JOIN row_name USING (object, row_id)
-          WHERE shown.territory = held.territory
-          ORDER BY shown.evidence IS NULL, shown.object, shown.row_id LIMIT 3)) AS sample
+       (SELECT list((object, row_id)) FROM (
+          SELECT object, row_id FROM held AS shown WHERE shown.territory = held.territory
+          ORDER BY evidence IS NULL, object, row_id LIMIT 3)) AS sample
 FROM held
 LEFT JOIN territory AS known USING (territory)
 LEFT JOIN size USING (territory)

@@ -139,6 +139,40 @@ def test_sight_of_a_territory_is_lost_and_comes_back_and_nothing_was_ever_delete
     assert guarded.devices[lost].operations == operations
 
 
+def test_a_contact_that_changes_while_one_of_its_accounts_is_out_of_sight_arrives_where_it_belongs(
+    guarded: Guarded,
+) -> None:
+    """Its list would lack that account in any case: this link alone stays, and all else that was read is published."""
+    lost, left, joined = guarded.territories[2:5]
+    system = guarded.system
+    hidden, target = guarded.accounts(lost)[0], guarded.accounts(joined)[0]
+    territory_of = {record["Id"]: record["TerritoryId"] for record in system.records("Account")}
+    moving = [
+        contact
+        for contact in system.records("Contact")
+        if {territory_of.get(account) for account in (contact["AccountId"], *contact["accounts"])} == {left}
+    ][:3]
+    for contact in moving:
+        system.control("link", contact=contact["Id"], account=hidden)
+    guarded.sync()
+    guarded.expect(lost, left, joined)
+    guarded.see(False, territory=lost)
+    guarded.sync("census")
+    for contact in moving:
+        fields = {"AccountId": target, "JobTitle": "now elsewhere"}
+        system.control("update", object="Contact", id=contact["Id"], fields=fields)
+        for account in contact["accounts"]:
+            system.control("unlink", contact=contact["Id"], account=account)
+    guarded.sync()
+    guarded.expect(left, joined)
+    guarded.poll(lost)
+    for contact in moving:
+        assert "now elsewhere" in guarded.devices[lost].rows["contact"][contact["Id"]].values()
+    guarded.see(True, territory=lost)
+    guarded.sync("census")
+    guarded.expect(lost, left, joined)
+
+
 def test_access_to_a_field_is_lost_and_nothing_is_wiped(guarded: Guarded) -> None:
     territories = guarded.territories
     operations = {t: guarded.devices[t].operations for t in territories}

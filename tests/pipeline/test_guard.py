@@ -11,8 +11,10 @@ import pytest
 from orchestration.crm.services import DeletedItem
 from orchestration.pipeline.alignment import announce
 from orchestration.pipeline.alignment_file import Move
+from orchestration.pipeline.decisions import Decision, release
 from orchestration.pipeline.guard import Guard
-from tests.pipeline.guarded import ACCOUNTS, GuardedPipeline, accounts, orders
+from orchestration.pipeline.warehouse import transaction
+from tests.pipeline.guarded import ACCOUNTS, CATALOG, GuardedPipeline, accounts, orders
 
 HALF = accounts("T1", range(ACCOUNTS // 2))
 ALL = accounts("T1", range(ACCOUNTS))
@@ -97,6 +99,75 @@ def test_links_to_rows_out_of_sight_stay_with_them_and_come_back_with_them(pipel
     pipeline.run()
     assert pipeline.held() == {}
     assert pipeline.query("SELECT count(*) FROM territory_delta WHERE operation = 'delete'") == [(0,)]
+
+
+def linked_out_of_sight(pipeline: GuardedPipeline) -> list[str]:
+    """Contacts of T2 that are linked to accounts of T1 as well, which are held since they went out of sight."""
+    contacts = [f"C-{account}" for account in ALL]
+    for account, contact in zip(ALL, contacts, strict=True):
+        pipeline.put("Contact", contact, _links={"ListOfAccount": (account, "T2-00")})
+    pipeline.tell("Contact", contacts, "WriteRecordNew")
+    pipeline.run()
+    pipeline.hide("Account", ALL)
+    for contact in contacts:
+        pipeline.put("Contact", contact, _links={"ListOfAccount": ("T2-00",)})
+    pipeline.run()
+    return contacts
+
+
+def test_only_the_link_to_a_row_out_of_sight_is_held_and_the_rest_of_the_reading_is_published(
+    pipeline: GuardedPipeline,
+) -> None:
+    contacts = linked_out_of_sight(pipeline)
+    for contact in contacts:
+        pipeline.put("Contact", contact, JobTitle="now in T3", _links={"ListOfAccount": ("T3-00",)})
+    pipeline.tell("Contact", contacts)
+    pipeline.run()
+    assert set(contacts) <= pipeline.visible("T1", "contact")
+    assert set(contacts) <= pipeline.visible("T3", "contact")
+    assert pipeline.visible("T2", "contact") == set()
+    assert {pipeline.held()[contact] for contact in contacts} == {"unlinked"}
+    bodies = pipeline.query("SELECT body FROM row_content WHERE object = 'contact'")
+    assert all("now in T3" in body for (body,) in bodies)
+    # Read once more, nothing differs.
+    pipeline.ask("contact", contacts)
+    assert pipeline.run() is None
+
+
+def test_a_contact_that_leaves_a_row_out_of_sight_for_one_in_sight_arrives_there(pipeline: GuardedPipeline) -> None:
+    """One more example: all that it was linked to is out of sight."""
+    contacts = [f"C-{account}" for account in ALL]
+    for account, contact in zip(ALL, contacts, strict=True):
+        pipeline.put("Contact", contact, _links={"ListOfAccount": (account,)})
+    pipeline.tell("Contact", contacts, "WriteRecordNew")
+    pipeline.run()
+    pipeline.hide("Account", ALL)
+    pipeline.run()
+    for contact in contacts:
+        pipeline.put("Contact", contact, _links={"ListOfAccount": ("T2-00",)})
+    pipeline.tell("Contact", contacts)
+    pipeline.run()
+    assert set(contacts) <= pipeline.visible("T1", "contact")
+    assert set(contacts) <= pipeline.visible("T2", "contact")
+    # Released, they leave the territory that they are linked to no more.
+    with pipeline.open() as connection, transaction(connection):
+        release(connection, CATALOG, Decision("closed for good", "a test"), pipeline.now)
+    pipeline.publish()
+    assert pipeline.visible("T1", "contact") == set()
+    assert set(contacts) <= pipeline.visible("T2", "contact")
+    assert pipeline.held() == {}
+
+
+def test_text_of_a_contact_that_is_shared_with_rows_out_of_sight_is_published(pipeline: GuardedPipeline) -> None:
+    contacts = linked_out_of_sight(pipeline)
+    for text in ("first", "second"):
+        for contact in contacts:
+            pipeline.put("Contact", contact, JobTitle=text)
+        pipeline.tell("Contact", contacts)
+        result = pipeline.run()
+        assert result is not None
+        assert (result.updated, result.deleted) == (2 * ACCOUNTS, 0)
+    assert {pipeline.held()[contact] for contact in contacts} == {"unlinked"}
 
 
 def test_rows_that_vanish_are_held_with_what_hangs_on_them_and_everything_else_is_published(
