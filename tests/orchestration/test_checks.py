@@ -210,22 +210,25 @@ def test_the_check_of_held_rows_tells_since_when_how_many_and_where_without_pers
     with stores.resource.open() as connection:
         put(connection, "account", "A", TerritoryId="T2", AccountName="Clinic A")
         put(connection, "contact", "C", AccountId="A", ContactLastName="Jones")
+        put(connection, "order", "O", BusinessAccountId="A")
         put(connection, "territory", "T2", TerritoryName="North 2")
         stores.publish(connection)
         connection.execute(
             "INSERT INTO held_row VALUES ('T2', 'account', 'A', 'blanked', TIMESTAMP '2026-11-24 06:00:00'),"
-            " ('T2', 'contact', 'C', NULL, TIMESTAMP '2026-11-24 06:00:00')"
+            " ('T2', 'contact', 'C', NULL, TIMESTAMP '2026-11-24 06:00:00'),"
+            " ('T2', 'order', 'O', 'outdated', TIMESTAMP '2026-11-24 06:00:00')"
         )
+        connection.execute("INSERT INTO doubtful.order (row_id, BusinessAccountId) VALUES ('O', 'A')")
     result = stores.held_check()
     assert str(result.description).startswith(
-        "North 2 (T2): 2 of 2 rows held since 2026-11-24 06:00 UTC"
-        " (1 their field or list came back blank, 1 stay with their parent)."
+        "North 2 (T2): 3 of 3 rows held since 2026-11-24 06:00 UTC"
+        " (1 their field or list came back blank, 1 read in an older state than known, 1 stay with their parent)."
     )
-    assert result.metadata["held_rows"].value == 2
+    assert result.metadata["held_rows"].value == 3
     shown = f"{result.metadata['held'].value}{result.metadata['sample'].value}"
     # Names of accounts are data of the CRM: the record of a run holds ids only.
     assert "Clinic A" not in shown
-    assert "nowhere" in shown
+    assert "A: 1" in shown
     assert "Jones" not in shown
 
 
