@@ -32,7 +32,7 @@ test-distributed: install  ## tenants, Celery workers and kills on PostgreSQL an
 	$(BIN)/python -m pytest tests/distributed $(PYTEST_ARGS)
 
 soak: install  ## hours of random steps, faults and kills: more seeds and steps than in test
-	$(BIN)/python -m pytest $(ON_ALL_CORES) --timeout 0 --e2e-seeds random:4 --e2e-steps 400 --chaos-steps 320 \
+	$(BIN)/python -m pytest $(ON_ALL_CORES) --dist load --timeout 0 --e2e-seeds random:4 --e2e-steps 400 --chaos-steps 320 \
 		--sync-kills 120 --kill-seconds 600 tests/e2e/test_random_steps.py tests/e2e/test_stages.py \
 		tests/e2e/test_chaos.py tests/e2e/test_crashes.py tests/distributed/test_kills.py $(PYTEST_ARGS)
 

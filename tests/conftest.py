@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -39,9 +40,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.e2e_seeds.startswith("random:"):
-        # Drawn once: the workers of a run on several cores are given the same options, and must collect the same tests.
+        # All workers of a run must collect the same tests, so they draw the same seeds from the id of the run.
+        drawn = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
         count = int(config.option.e2e_seeds.removeprefix("random:"))
-        config.option.e2e_seeds = ",".join(str(random.SystemRandom().randrange(10**6)) for _ in range(count))
+        config.option.e2e_seeds = ",".join(str(drawn.randrange(10**6)) for _ in range(count))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
